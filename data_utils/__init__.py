@@ -1,0 +1,1 @@
+"""Reading, checking, preparing and loading data; the leftmost room: it imports no other."""

@@ -1,0 +1,55 @@
+"""Box arithmetic. Every function takes and returns NumPy arrays [N, 4] and leaves its input as it is.
+
+xyxy: corners; cxcywhn: centre and size over image width and height. Normalised boxes do not change under a plain
+(non-letterbox) resize, so mapping a frame to the model's input and back is a scaling of the xyxy boxes alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_utils.types import FloatArray
+
+
+def cxcywhn_to_xyxy(boxes_cxcywhn: FloatArray, width: float, height: float) -> FloatArray:
+    """Turn normalised centre boxes [N, 4] into corners in pixels of a `width` x `height` image, float64 [N, 4]."""
+    centres, sizes = np.split(np.asarray(boxes_cxcywhn, dtype=np.float64).reshape(-1, 4), 2, axis=1)
+    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1) * _scale(width, height)
+
+
+def xyxy_to_cxcywhn(boxes_xyxy: FloatArray, width: float, height: float) -> FloatArray:
+    """Turn corners in pixels of a `width` x `height` image into normalised centre boxes, float64 [N, 4]."""
+    low, high = np.split(np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4) / _scale(width, height), 2, axis=1)
+    return np.concatenate([(low + high) / 2, high - low], axis=1)
+
+
+def scale_xyxy(boxes_xyxy: FloatArray, from_size: tuple[int, int], to_size: tuple[int, int]) -> FloatArray:
+    """Map corners between two plain-resized copies of a frame; sizes are (width, height) in pixels."""
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    return boxes * (_scale(*to_size) / _scale(*from_size))
+
+
+def clip_xyxy(boxes_xyxy: FloatArray, width: float, height: float) -> FloatArray:
+    """Move corners outside a `width` x `height` image onto its edge."""
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    return np.clip(boxes, 0, _scale(width, height))
+
+
+def area_xyxy(boxes_xyxy: FloatArray) -> FloatArray:
+    """Return the areas [N] in square pixels; an inverted box has area 0."""
+    boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
+    return np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
+
+
+def iou_xyxy(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return intersection over union of every box of `a` [N, 4] with every box of `b` [M, 4], float64 [N, M]."""
+    a, b = (np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in (a, b))
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    intersection = np.prod(np.clip(high - low, 0, None), axis=2)
+    union = area_xyxy(a)[:, None] + area_xyxy(b)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def _scale(width: float, height: float) -> FloatArray:
+    return np.array([width, height, width, height], dtype=np.float64)

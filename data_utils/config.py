@@ -1,0 +1,200 @@
+"""Strict loading of configs/*.yaml: one path in, one frozen `Config` out, with key=value overrides.
+
+Merge order: the file named by `base` < the file itself < command-line overrides. `model` and `dataset` are either the
+name of a sibling file or a mapping laid over what the base says. Nothing is ever evaluated as code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from data_utils.config_sections import Config
+from data_utils.errors import InputError
+
+SECTION_FILES = ("model", "dataset")  # keys of train.yaml that may name a file of their own
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses aliases (alias bombs) and repeated keys, and reads 1e-3 as a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise InputError(f"{mark.name}:{mark.line + 1}: YAML aliases (*name) are not accepted; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str | int | float | bool):
+                raise InputError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: keys must be plain words")
+            if key in seen:
+                raise InputError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' stands twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads "1e-3" as a string, because it has no dot; every one who writes it means a number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read one YAML mapping. Raises InputError naming file and line for anything that is not one."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such config file{_nearest_file(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable UTF-8 text file ({error})") from None
+    loaded = _parse_yaml(text, str(path))
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise InputError(f"{path}:1: expected 'key: value' lines, found a {type(loaded).__name__}")
+    return loaded
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Load the config at `path` with `overrides` such as `lr0=1e-3` or `model.fusion_stride=4`.
+
+    Raises InputError that names the key, its value, what is allowed and, for a typo, the nearest known key.
+    """
+    values = _merged(Path(path))
+    for override in overrides:
+        _apply_override(values, override)
+    return _validated(values, str(path))
+
+
+def config_from_dict(values: Mapping[str, Any], where: str) -> Config:
+    """Rebuild a Config from `Config.model_dump()`, as stored in a checkpoint; `where` is named in errors."""
+    return _validated(dict(values), where)
+
+
+def config_hash(values: BaseModel | Mapping[str, Any]) -> str:
+    """Return 12 hex digits that change when, and only when, a setting does."""
+    plain = values.model_dump(mode="json") if isinstance(values, BaseModel) else values
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _merged(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in chain:
+        raise InputError(f"{path}: 'base' leads back to the file itself")
+    values = read_yaml(path)
+    if "names" in values and "base" not in values and "lr0" not in values:
+        # A dataset file by itself (configs/dataset.yaml): everything else is as in the train.yaml beside it.
+        values = {"base": "train.yaml", "dataset": values}
+    for key in SECTION_FILES:
+        if isinstance(values.get(key), str):
+            values[key] = read_yaml(path.parent / values[key])
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise InputError(f"{path}: base must be the name of a config file, found {base!r}")
+    return _laid_over(_merged(path.parent / base, (*chain, path.resolve())), values)
+
+
+def _laid_over(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both_sections = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _laid_over(merged[key], value) if both_sections else value
+    return merged
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"'{override}': an override is written key=value, e.g. lr0=1e-3 or model.fusion_stride=4")
+    node = values
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise InputError(f"'{override}': '{parent}' is a value, not a section, so '{key}' cannot be set")
+        node = child
+    value = _parse_yaml(text, f"override {key}")
+    if isinstance(value, dict) and isinstance(node.get(last), dict):
+        value = _laid_over(node[last], value)
+    node[last] = value
+
+
+def _parse_yaml(text: str, name: str) -> Any:
+    loader = _StrictLoader(text)
+    loader.name = name
+    try:
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"{name}{line}: not valid YAML: {problem}") from None
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{name}: not valid YAML: {error}") from None
+    finally:
+        loader.dispose()
+
+
+def _validated(values: dict[str, Any], where: str) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain(dict(problem)) for problem in error.errors()]
+        raise InputError(f"{where}: " + "; ".join(problems)) from None
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = known_keys()
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        near = near or [k for k in known if k.endswith("." + key.split(".")[-1])][:1]
+        hint = f", did you mean '{near[0]}'?" if near else f"; known here: {', '.join(list(known)[:12])}, ..."
+        return f"unknown key '{key}'" + hint
+    if problem["type"] == "missing":
+        return f"key '{key}' is missing"
+    value = problem.get("input")
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:")
+    # A cross-field check names its own keys; pydantic's input would then be the whole section.
+    names_itself = isinstance(value, Mapping) and problem["type"] == "value_error"
+    return message if names_itself else f"{key} = {value!r}: {message}"
+
+
+def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """List every dotted key a config may hold."""
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        keys.append(prefix + name)
+        if inner is not None:
+            keys += known_keys(inner, f"{prefix}{name}.")
+    return keys
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    choices = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    return next((c for c in choices if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1, cutoff=0.4)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""

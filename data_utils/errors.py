@@ -1,0 +1,55 @@
+"""What a command tells its user when something goes wrong, and the exit code it ends with."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+EXIT_OK, EXIT_FAULT, EXIT_BAD_INPUT, EXIT_RESUMABLE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 75, 130, 143
+
+
+class InputError(ValueError):
+    """Bad input or usage: the message says where (file:line or key), what, and how to mend it. Exit code 2."""
+
+
+class ResumableError(RuntimeError):
+    """The work stopped, lost nothing that was saved, and can go on; the message says how. Exit code 75."""
+
+    exit_code = EXIT_RESUMABLE
+
+
+class InterruptedRun(ResumableError):
+    """A signal stopped the run at a batch edge, after a save; `exit_code` is 130 (SIGINT) or 143 (SIGTERM)."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Run `main` and leave the process: one line on stderr for bad input, a traceback only for our own faults."""
+    try:
+        code = main() or EXIT_OK
+    except InputError as error:
+        code = _complain(error, EXIT_BAD_INPUT)
+    except ResumableError as error:
+        code = _complain(error, error.exit_code)
+    except KeyboardInterrupt:
+        code = _complain("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output (`head`, a pager) went away: not an error, but stdout can no longer be flushed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_OK
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES):
+            raise
+        code = _complain(f"{error.filename or 'output'}: {error.strerror}; free or change the folder and run again",
+                         EXIT_RESUMABLE)
+    sys.exit(code)
+
+
+def _complain(message: object, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code

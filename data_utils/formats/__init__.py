@@ -1,0 +1,1 @@
+"""Readers of other people's label files, each giving Frame records."""

@@ -1,0 +1,1 @@
+"""Losses, optimiser, averaging, checkpoints and the training loop."""
