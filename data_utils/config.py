@@ -22,11 +22,29 @@ from pydantic import BaseModel, ValidationError
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 
+BOOL_TAG = "tag:yaml.org,2002:bool"
 SECTION_FILES = ("model", "dataset")  # keys of train.yaml that may name a file of their own
+# Regex on pydantic's messages -> what a reader of YAML understands.
+PLAIN_WORDING = {
+    r"^Value error, ": "",
+    r"^Input should be": "allowed:",
+    r"^String should match pattern": "allowed: text that matches",
+    r"a valid dictionary or instance of \w+": "'key: value' lines",
+    r"a valid dictionary": "'key: value' lines",
+    r"a valid (tuple|list)": "a list, [a, b]",
+    r"a valid string": "text",
+    r"a valid boolean": "true or false",
+}
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses aliases (alias bombs) and repeated keys, and reads 1e-3 as a number."""
+    """Safe YAML that refuses aliases (alias bombs) and repeated keys, and reads 1e-3 as a number and `off` as text."""
+
+    # YAML 1.1 reads on, off, yes and no as true and false; here they are words, as in YAML 1.2: `wandb: off`.
+    yaml_implicit_resolvers: typing.ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOL_TAG]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -46,6 +64,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_StrictLoader.add_implicit_resolver(BOOL_TAG, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 # YAML 1.1 reads "1e-3" as a string, because it has no dot; every one who writes it means a number.
 _StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
@@ -83,6 +102,14 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 def config_from_dict(values: Mapping[str, Any], where: str) -> Config:
     """Rebuild a Config from `Config.model_dump()`, as stored in a checkpoint; `where` is named in errors."""
     return _validated(dict(values), where)
+
+
+def override_config(config: Config, overrides: Iterable[str]) -> Config:
+    """Return `config` with `overrides` laid over it; errors as for `load_config`."""
+    values = config.model_dump(mode="json")
+    for override in overrides:
+        _apply_override(values, override)
+    return _validated(values, "overrides")
 
 
 def config_hash(values: BaseModel | Mapping[str, Any]) -> str:
@@ -135,21 +162,22 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _parse_yaml(text: str, name: str) -> Any:
-    loader = _StrictLoader(text)
-    loader.name = name
     try:
+        loader = _StrictLoader(text)
+        loader.name = name
         return loader.get_single_data()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise InputError(f"{name}{line}: not valid YAML: {problem}") from None
-    except (RecursionError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{name}: not valid YAML: {error}") from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise InputError(f"{name}: not valid YAML: nested too deeply") from None
+    except InputError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        # What PyYAML's constructors let through for a tag that does not fit its value, e.g. "!!timestamp soon".
+        raise InputError(f"{name}: not valid YAML: {error or type(error).__name__}") from None
 
 
 def _validated(values: dict[str, Any], where: str) -> Config:
@@ -163,18 +191,27 @@ def _validated(values: dict[str, Any], where: str) -> Config:
 def _explain(problem: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = known_keys()
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        near = near or [k for k in known if k.endswith("." + key.split(".")[-1])][:1]
-        hint = f", did you mean '{near[0]}'?" if near else f"; known here: {', '.join(list(known)[:12])}, ..."
+        near = _nearest_key(key)
+        hint = f", did you mean '{near}'?" if near else f"; known: {', '.join(known_keys()[:12])}, ..."
         return f"unknown key '{key}'" + hint
     if problem["type"] == "missing":
         return f"key '{key}' is missing"
     value = problem.get("input")
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "allowed:")
+    message = problem["msg"]
+    for wording, plain in PLAIN_WORDING.items():
+        message = re.sub(wording, plain, message)
     # A cross-field check names its own keys; pydantic's input would then be the whole section.
     names_itself = isinstance(value, Mapping) and problem["type"] == "value_error"
     return message if names_itself else f"{key} = {value!r}: {message}"
+
+
+def _nearest_key(key: str) -> str | None:
+    """Return the known key a typo most likely meant: the same word in another section, or a similar one."""
+    known = known_keys()
+    leaf = key.rpartition(".")[2]
+    same_word = [k for k in known if k.rpartition(".")[2] == leaf]
+    similar = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    return next((k for k in same_word + similar if not key.startswith(k + ".")), None)
 
 
 def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:

@@ -6,6 +6,7 @@ has its one home, and its unit, below.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,13 +16,16 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # becomes part of a path: never "." or ".."
+# YAML and JSON have lists and text keys where the sections have tuples and numbers; their elements stay strict.
+FromList = Field(strict=False)
 SIDE_MULTIPLE = 32  # the detector's largest stride: input sides are multiples of it
 
 
 class Section(BaseModel):
     """Base of all sections: unknown keys refused, frozen, no silent conversion of text to numbers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=(), validate_default=True)
 
 
 class FilterSection(Section):
@@ -30,9 +34,17 @@ class FilterSection(Section):
     blur_thresh: NonNegative | None = 100.0  # Laplacian variance below this: blurred
     bright_min: NonNegative | None = 30.0  # mean grey (0-255) below this: dark
     bright_max: NonNegative | None = 240.0  # mean grey above this: blown out
-    min_bytes: int | None = Field(5 * 1024, ge=0)  # file size in bytes below this: tiny
-    min_side: int | None = Field(None, ge=1)  # shorter side in pixels below this: tiny
+    min_bytes: int | None = Field(default=5 * 1024, ge=0)  # file size in bytes below this: tiny
+    min_side: int | None = Field(default=None, ge=1)  # shorter side in pixels below this: tiny
     glare_max: Probability | None = 0.2  # share of saturated pixels above this: glare
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.bright_min is not None and self.bright_max is not None and self.bright_min >= self.bright_max:
+            raise ValueError(
+                f"dataset.filter.bright_min = {self.bright_min} and bright_max = {self.bright_max} leave no frame"
+            )
+        return self
 
 
 class LabelMapSection(Section):
@@ -40,19 +52,19 @@ class LabelMapSection(Section):
 
     images: str = "img"  # folder of frames below the raw folder
     masks: str = "annot"  # folder of masks, same relative paths, .png
-    values: dict[int, str] = Field(default_factory=dict)  # mask grey value -> class name
-    min_area: int = Field(16, ge=1)  # smaller components (mask pixels) are counted and dropped
+    values: dict[Annotated[int, FromList], str] = Field(default_factory=dict)  # mask grey value -> class name
+    min_area: int = Field(default=16, ge=1)  # smaller components (mask pixels) are counted and dropped
 
 
 class SplitSection(Section):
     """Hold-out splits; a group (patient) is never cut."""
 
-    ratios: tuple[Positive, Positive, Positive] = (89, 7, 4)  # train : val : test, by frames
+    ratios: Annotated[tuple[Positive, Positive, Positive], FromList] = (89, 7, 4)  # train : val : test, by frames
     n_splits: Count = 3
     seed: int = 42
     lesion_only_eval: bool = False  # healthy frames of held-out patients go to {val,test}_healthy.txt
     # User-made split: list files below the raw folder (stems or paths), or path prefixes ending in "/".
-    predefined: dict[Literal["train", "val", "test"], tuple[str, ...]] | None = None
+    predefined: dict[Literal["train", "val", "test"], Annotated[tuple[str, ...], FromList]] | None = None
 
 
 class ExternalSection(Section):
@@ -65,7 +77,7 @@ class ExternalSection(Section):
 class DatasetSection(Section):
     """One data set: where it lies, how it is read, filtered and split. Paths are relative to the working folder."""
 
-    name: str = Field("lesions", pattern=r"^[A-Za-z0-9_.-]+$")
+    name: Name = "lesions"
     raw: str = "data/raw"
     processed: str = "data/processed"
     splits: str = "data/splits"
@@ -75,13 +87,13 @@ class DatasetSection(Section):
     group: Literal["patient", "sequence", "image"] = "patient"  # what a split never cuts; only `patient` is independent
     group_pattern: str | None = None  # regex on the path below raw with (?P<patient>...) and (?P<sequence>...)
     nc: Count
-    names: tuple[str, ...]
+    names: Annotated[tuple[str, ...], FromList]
     labels_frame: Literal["displayed", "stored"] = "displayed"  # EXIF-rotated files: the frame the boxes were drawn in
     bad_boxes: Literal["error", "drop"] = "error"
     allow_background: bool = False  # a missing label file means a healthy frame instead of an error
     max_unreadable: Probability = 0.05  # share of undecodable frames above which preparing stops
     image_format: Literal["jpg", "png"] = "jpg"
-    jpeg_quality: int = Field(95, ge=1, le=100)
+    jpeg_quality: int = Field(default=95, ge=1, le=100)
     hr_native_min: Count | None = None  # original longer side from which HR counts as native; default: imgsz_hr
     filter: FilterSection = FilterSection()
     labelmap: LabelMapSection = LabelMapSection()
@@ -94,6 +106,17 @@ class DatasetSection(Section):
         if len(set(names)) != len(names) or not all(name.strip() for name in names):
             raise ValueError("class names must be distinct and not empty")
         return names
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str | None) -> str | None:
+        try:
+            groups = re.compile(pattern or "(?P<patient>)").groupindex
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        if not {"patient", "sequence"} & set(groups):
+            raise ValueError("must hold a named group (?P<patient>...) or (?P<sequence>...)")
+        return pattern
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -143,7 +166,7 @@ class AugmentSection(Section):
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of the side
     shift_p: Probability = 0.5
     mosaic: Probability = 0.5  # four frames in one
-    close_mosaic: int = Field(10, ge=0)  # no mosaic in the last this many epochs
+    close_mosaic: int = Field(default=10, ge=0)  # no mosaic in the last this many epochs
     hsv_h: Probability = 0.015
     hsv_s: Probability = 0.7
     hsv_v: Probability = 0.4
@@ -180,17 +203,17 @@ class EvalSection(Section):
 class RunSection(Section):
     """Where and how a run runs."""
 
-    name: str | None = Field(None, pattern=r"^[A-Za-z0-9_.-]+$")  # default: data set, split and time
+    name: Name | None = None  # default: data set, split and time
     results_dir: str = "results"
     weights_dir: str = "weights"
     fixed_copies: bool = False  # also keep weights/{best,last}_split{N}.pt and results/train_log_split{N}.csv
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the processor has it, else fp32
     channels_last: bool = True
-    workers: int = Field(2, ge=0)  # loader processes
+    workers: int = Field(default=2, ge=0)  # loader processes
     cache: Literal["auto", "ram", "none"] = "auto"  # decoded training frames in memory; auto: when they fit easily
     val_every: Count = 1  # epochs
-    panel_every: int = Field(10, ge=0)  # epochs between picture panels; 0 is none
-    sr_metric_frames: int = Field(32, ge=0)  # validation frames on which PSNR is taken
+    panel_every: int = Field(default=10, ge=0)  # epochs between picture panels; 0 is none
+    sr_metric_frames: int = Field(default=32, ge=0)  # validation frames on which PSNR is taken
     wandb: Literal["off", "offline", "auto"] = "auto"  # auto: online with a key, else offline
     tensorboard: bool = False
 
@@ -211,7 +234,7 @@ class Config(Section):
     c2: NonNegative
     c3: NonNegative
     c4: NonNegative
-    sr_layers: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+    sr_layers: Annotated[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], FromList]
     sr_decoder: Literal["deep", "light", "none"]
     sr_resblocks: Count
     pretrain: str | None

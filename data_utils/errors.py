@@ -32,6 +32,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and leave the process: one line on stderr for bad input, a traceback only for our own faults."""
     try:
         code = main() or EXIT_OK
+        sys.stdout.flush()  # here, so that a closed pipe is met below and not while Python shuts down
     except InputError as error:
         code = _complain(error, EXIT_BAD_INPUT)
     except ResumableError as error:
@@ -51,5 +52,5 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def _complain(message: object, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print("error:", " ".join(str(message).splitlines()), file=sys.stderr)
     return code

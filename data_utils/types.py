@@ -14,6 +14,28 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
+ROUNDING = 1e-6  # what normalised coordinates may exceed [0, 1] by
+
+
+def _boxes(values: object, dtype: type[np.floating]) -> FloatArray:
+    """Return `values` as boxes [N, 4]; any empty array counts as no boxes."""
+    boxes = np.asarray(values, dtype=dtype)
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must have shape [N, 4], found {list(boxes.shape)}")
+    if not np.isfinite(boxes).all():
+        raise ValueError("boxes hold NaN or infinite values")
+    return boxes
+
+
+def _class_ids(values: object) -> IntArray:
+    """Return `values` as int64 [N]; a fraction or a negative number is refused."""
+    given = np.asarray(values).reshape(-1)
+    class_ids = given.astype(np.int64)
+    if len(given) and ((class_ids != given).any() or class_ids.min() < 0):
+        raise ValueError("class ids must be whole numbers from 0")
+    return class_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +50,11 @@ class Annotation:
     class_ids: IntArray
 
     def __post_init__(self) -> None:
-        boxes = np.asarray(self.boxes_cxcywhn, dtype=np.float64).reshape(-1, 4)
-        class_ids = np.asarray(self.class_ids, dtype=np.int64).reshape(-1)
+        boxes, class_ids = _boxes(self.boxes_cxcywhn, np.float64), _class_ids(self.class_ids)
         if len(boxes) != len(class_ids):
             raise ValueError(f"{len(boxes)} boxes but {len(class_ids)} class ids")
+        if (boxes < -ROUNDING).any() or (boxes > 1 + ROUNDING).any():
+            raise ValueError("normalised boxes must lie in [0, 1]; are these pixels?")
         object.__setattr__(self, "boxes_cxcywhn", boxes)
         object.__setattr__(self, "class_ids", class_ids)
 
@@ -76,13 +99,12 @@ class Detections:
     class_ids: IntArray
 
     def __post_init__(self) -> None:
-        boxes = np.asarray(self.boxes_xyxy, dtype=np.float32).reshape(-1, 4)
+        boxes, class_ids = _boxes(self.boxes_xyxy, np.float32), _class_ids(self.class_ids)
         scores = np.asarray(self.scores, dtype=np.float32).reshape(-1)
-        class_ids = np.asarray(self.class_ids, dtype=np.int64).reshape(-1)
         if not len(boxes) == len(scores) == len(class_ids):
             raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(class_ids)} class ids")
-        if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-            raise ValueError("detections hold NaN or infinite values")
+        if not ((scores >= 0) & (scores <= 1)).all():  # false for NaN too
+            raise ValueError("scores must lie in [0, 1]")
         order = np.argsort(-scores, kind="stable")
         object.__setattr__(self, "boxes_xyxy", boxes[order])
         object.__setattr__(self, "scores", scores[order])

@@ -1,0 +1,161 @@
+"""What every reader of labels shares: the record of what was found, and the checks of boxes.
+
+All boxes here are cxcywhn: centre and size over the frame's width and height.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data_utils.boxes import clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
+from data_utils.errors import InputError
+from data_utils.types import Annotation, FloatArray
+
+BadBoxes = Literal["error", "drop"]
+
+ROUNDING = 1e-3  # share of the side; files written with three decimals overshoot by at most half of it
+SHOWN = 5  # problems spelled out in one message
+MAX_LABEL_BYTES = 1 << 24  # a label file above 16 MiB is something else
+
+
+@dataclass
+class Findings:
+    """What reading a set brought to light.
+
+    counts: how often each harmless thing (a clipped box, a negative frame) happened. notes: sentences for the user.
+    problems: the first of the things that forbid going on; n_problems: how many there are.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    n_problems: int = 0
+
+    def problem(self, message: str) -> None:
+        """Record one problem: where, what, how to mend."""
+        self.n_problems += 1
+        if len(self.problems) < SHOWN:
+            self.problems.append(_on_one_line(message))
+
+    def note(self, message: str) -> None:
+        """Record one sentence for the user."""
+        self.notes.append(_on_one_line(message))
+
+    def raise_problems(self) -> None:
+        """Raise InputError with the first problems and their total, if there are any."""
+        if self.problems:
+            more = f" (and {self.n_problems - SHOWN} more problems)" if self.n_problems > SHOWN else ""
+            raise InputError("; ".join(self.problems) + more)
+
+
+def breaks_line(char: str) -> bool:
+    """Whether a character must not stand in a one-line message or a list file: control, line break, undecodable."""
+    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def read_label_bytes(path: Path) -> bytes:
+    """Read a label file; raises InputError if it cannot be read or is too large to be one."""
+    try:
+        if path.stat().st_size > MAX_LABEL_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size} bytes, too large for a label file; remove it")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def check_boxes(
+    boxes_cxcywhn: Sequence[Sequence[float]] | FloatArray,
+    class_ids: Sequence[int],
+    places: Sequence[str],
+    bad_boxes: BadBoxes,
+    findings: Findings,
+) -> Annotation:
+    """Return the boxes of one frame that may be used, cut to the frame.
+
+    boxes_cxcywhn: [N, 4]; class_ids: [N], in range already; places: [N] "file:line" of each box.
+
+    A box is bad if it holds NaN or infinity (always a problem), has no area, or is written outside the frame: its
+    centre lies outside [0, 1] or its size exceeds 1 by more than ROUNDING. Bad boxes are problems under `error`; under
+    `drop` each is left out and counted, never its frame. A box whose centre and size are fine but whose edge sticks out
+    is no bad box: it is clipped, and counted if it stuck out by more than ROUNDING. Of equal boxes of one class, one
+    is kept and the others counted.
+    """
+    boxes = np.asarray(boxes_cxcywhn, dtype=np.float64).reshape(-1, 4)
+    ids = np.asarray(class_ids, dtype=np.int64).reshape(-1)
+    finite = np.logical_and.reduce(np.isfinite(boxes), axis=1)
+    for index in np.flatnonzero(~finite).tolist():
+        findings.problem(f"{places[index]}: NaN or infinity in box {_shown(boxes[index])}; write numbers in [0, 1]")
+
+    flat = finite & (boxes[:, 2:].min(axis=1) <= 0)
+    outside = finite & ~flat & _is_outside(boxes)
+    _refuse(flat, "without area", boxes, places, bad_boxes, findings)
+    _refuse(outside, "outside the frame", boxes, places, bad_boxes, findings)
+
+    good = finite & ~flat & ~outside
+    boxes, ids = boxes[good], ids[good]
+    corners = cxcywhn_to_xyxy(boxes, 1, 1)
+    overshoot = np.maximum(np.maximum(-corners[:, :2], corners[:, 2:] - 1), 0)  # by axis
+    findings.counts["boxes clipped to the frame"] += int((overshoot.max(axis=1) > ROUNDING).sum())
+    clipped = xyxy_to_cxcywhn(clip_xyxy(corners, 1, 1), 1, 1)
+    boxes = np.where(np.tile(overshoot > 0, 2), clipped, boxes)  # the others stay as written, to the last bit
+    if len(good) and not good.any():
+        findings.counts["frames left without a box"] += 1
+    return _without_duplicates(boxes, ids, findings)
+
+
+def orient_boxes(boxes_cxcywhn: FloatArray, orientation: int) -> FloatArray:
+    """Map boxes [N, 4] drawn on a stored frame to the displayed one; `orientation` is its EXIF value 1..8."""
+    boxes = np.array(boxes_cxcywhn, dtype=np.float64).reshape(-1, 4)
+    if orientation in (5, 6, 7, 8):
+        boxes = boxes[:, [1, 0, 3, 2]]
+    if orientation in (3, 4, 7, 8):
+        boxes[:, 1] = 1 - boxes[:, 1]
+    if orientation in (2, 3, 6, 7):
+        boxes[:, 0] = 1 - boxes[:, 0]
+    return boxes
+
+
+def _on_one_line(message: str) -> str:
+    return "".join("?" if breaks_line(char) else char for char in message)
+
+
+def _is_outside(boxes: FloatArray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest float are outside like any other
+        centres, halves = boxes[:, :2], boxes[:, 2:] / 2
+        too_low = (centres.min(axis=1) < -ROUNDING) | ((centres + halves).min(axis=1) <= 0)
+        too_high = (boxes.max(axis=1) > 1 + ROUNDING) | ((centres - halves).max(axis=1) >= 1)
+    return too_low | too_high
+
+
+def _refuse(
+    bad: np.ndarray, how: str, boxes: FloatArray, places: Sequence[str], bad_boxes: BadBoxes, findings: Findings
+) -> None:
+    if bad_boxes == "drop":
+        findings.counts[f"boxes dropped: {how}"] += int(bad.sum())
+        return
+    for index in np.flatnonzero(bad).tolist():
+        findings.problem(f"{places[index]}: a box {how} (cx cy w h = {_shown(boxes[index])} of the frame's sides); "
+                         "mend it or set dataset.bad_boxes = drop")  # fmt: skip
+
+
+def _without_duplicates(boxes: FloatArray, ids: np.ndarray, findings: Findings) -> Annotation:
+    seen: set[tuple[float, ...]] = set()
+    keep = []
+    for index, (class_id, box) in enumerate(zip(ids.tolist(), np.round(boxes, 9).tolist(), strict=True)):
+        key = (class_id, *box)
+        if key not in seen:
+            seen.add(key)
+            keep.append(index)
+    findings.counts["boxes dropped: duplicates"] += len(ids) - len(keep)
+    return Annotation(boxes[keep], ids[keep])
+
+
+def _shown(box: FloatArray) -> str:
+    return " ".join(f"{value:.6g}" for value in box)

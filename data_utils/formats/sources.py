@@ -1,0 +1,96 @@
+"""Which label file belongs to which image, and the stem each frame is known by from here on."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_utils.formats.labels import Findings, breaks_line
+from data_utils.images import list_images
+
+MAX_STEM_BYTES = 180  # file systems allow 255 for a name, suffixes and temporary names included
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image of a raw set. `below_raw` is its path below the raw folder, `inner` the same without `images/`."""
+
+    image: Path
+    label: Path | None
+    below_raw: str
+    inner: str
+
+
+def pair_with_labels(
+    raw: Path, image_folders: Collection[str], label_folders: Sequence[str], suffix: str, findings: Findings
+) -> list[Source]:
+    """Pair every image below `raw` with its label file, sorted by path.
+
+    The label of `a/images/b/x.jpg` is `a/labels/b/x.txt` (for image_folders ["images"], label_folders ["labels"] and
+    suffix ".txt") or, failing that, `x.txt` beside the image. If raw itself has an image folder, images elsewhere are
+    not frames. Label files that no image claims are counted.
+    """
+    roots = [raw / name for name in image_folders if (raw / name).is_dir()] or [raw]
+    sources, claimed = [], set()
+    for image in (image for root in roots for image in list_images(root)):
+        parts = image.relative_to(raw).parts
+        anchor = max((i for i, part in enumerate(parts[:-1]) if part in image_folders), default=None)
+        label = next((path for path in _label_paths(raw, parts, anchor, label_folders, suffix) if path.is_file()), None)
+        inner = parts if anchor is None else parts[:anchor] + parts[anchor + 1 :]
+        sources.append(Source(image, label, "/".join(parts), "/".join(inner)))
+        claimed.add(label)
+    _count_orphans(raw, label_folders, suffix, claimed, findings)
+    return sources
+
+
+def name_frames(sources: Sequence[Source], findings: Findings) -> list[str]:
+    """Return the stem of each source: its path below the image folder, without suffix, "/" turned into "_".
+
+    So `patient1/seq1/0001.jpg` becomes `patient1_seq1_0001`. Very long ones are shortened, with a digest of the whole.
+    Stems that are equal, or would be on a file system that ignores case, are problems naming both images.
+    """
+    stems, owners = [], {}
+    for source in sources:
+        stem = _short(source.inner.rpartition(".")[0].replace("/", "_"))
+        if any(map(breaks_line, stem)):
+            findings.problem(f"{source.image}: a name with a line break, control or undecodable character; rename it")
+        owner = owners.setdefault(unicodedata.normalize("NFC", stem).casefold(), source.image)
+        if owner != source.image:
+            findings.problem(f"{source.image}: its copy would be named '{stem}', like that of {owner}; rename one")
+        stems.append(stem)
+    return stems
+
+
+def _label_paths(
+    raw: Path, parts: tuple[str, ...], anchor: int | None, label_folders: Sequence[str], suffix: str
+) -> list[Path]:
+    beside = raw.joinpath(*parts).with_suffix(suffix)
+    if anchor is None:
+        return [raw.joinpath(folder, *parts).with_suffix(suffix) for folder in label_folders] + [beside]
+    replaced = [raw.joinpath(*parts[:anchor], folder, *parts[anchor + 1 :]) for folder in label_folders]
+    return [path.with_suffix(suffix) for path in replaced] + [beside]
+
+
+def _count_orphans(
+    raw: Path, label_folders: Sequence[str], suffix: str, claimed: Collection[Path | None], findings: Findings
+) -> None:
+    # classes.txt is the class list that annotation tools leave among the labels.
+    orphans = [
+        path
+        for folder in label_folders
+        for path in sorted((raw / folder).rglob(f"*{suffix}"))
+        if path not in claimed and path.name != "classes.txt" and not path.name.startswith(".")
+    ]
+    if orphans:
+        findings.counts["label files without an image"] += len(orphans)
+        findings.note(f"{len(orphans)} label files have no image, the first is {orphans[0]}")
+
+
+def _short(stem: str) -> str:
+    encoded = stem.encode("utf-8", "surrogateescape")
+    if len(encoded) <= MAX_STEM_BYTES:
+        return stem
+    return encoded[-MAX_STEM_BYTES:].decode("utf-8", "ignore") + "_" + hashlib.sha256(encoded).hexdigest()[:8]

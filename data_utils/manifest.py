@@ -1,0 +1,89 @@
+"""The manifest of a prepared data set: one CSV line for each frame under lr/images and hr/images."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from data_utils.atomic import write_csv
+from data_utils.errors import InputError
+
+HrKind = Literal["native", "upsampled"]
+_WHOLE_NUMBERS = ("width", "height", "n_boxes")
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One prepared frame.
+
+    filename: its path below the raw folder, with "/". group: what a split never cuts. width, height: pixels of the
+    original frame as displayed. hr_kind: whether the HR copy holds real detail or was interpolated. content_hash: of
+    the source file's bytes, 32 hex digits.
+    """
+
+    stem: str
+    filename: str
+    patient_id: str
+    group: str
+    dataset_source: str
+    modality: str
+    width: int
+    height: int
+    hr_kind: HrKind
+    n_boxes: int
+    content_hash: str
+
+    @property
+    def has_lesion(self) -> bool:
+        """Whether the frame holds at least one box."""
+        return self.n_boxes > 0
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(ManifestRow))
+
+
+def write_manifest(path: str | Path, rows: Iterable[ManifestRow]) -> bool:
+    """Write the rows sorted by stem, whole or not at all; return whether the file changed."""
+    return write_csv(path, COLUMNS, (dataclasses.asdict(row) for row in sorted(rows, key=lambda row: row.stem)))
+
+
+def read_manifest(path: str | Path) -> dict[str, ManifestRow]:
+    """Read a manifest into {stem: row}, in the file's order. Raises InputError naming file and line."""
+    path = Path(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            return _parsed(csv.DictReader(stream, strict=True), path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no manifest; run `python -m data_utils.prepare` first") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV file ({error}); prepare the data set again") from None
+
+
+def _parsed(reader: csv.DictReader[str], path: Path) -> dict[str, ManifestRow]:
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path}:1: columns {missing} are missing; prepare the data set again")
+    rows: dict[str, ManifestRow] = {}
+    for record in reader:
+        row = _row(record, f"{path}:{reader.line_num}")
+        if row.stem in rows:
+            raise InputError(f"{path}:{reader.line_num}: stem '{row.stem}' stands twice; prepare the data set again")
+        rows[row.stem] = row
+    return rows
+
+
+def _row(record: dict[str, str], where: str) -> ManifestRow:
+    values: dict[str, str | int] = {name: record[name] for name in COLUMNS}
+    if any(value is None for value in values.values()):
+        raise InputError(f"{where}: the line has too few columns; prepare the data set again")
+    for name in _WHOLE_NUMBERS:
+        if not (record[name].isascii() and record[name].isdigit()):
+            raise InputError(f"{where}: {name} = '{record[name]}' is not a whole number; prepare the data set again")
+        values[name] = int(record[name])
+    if values["hr_kind"] not in get_args(HrKind):
+        raise InputError(f"{where}: hr_kind = '{record['hr_kind']}', allowed: {', '.join(get_args(HrKind))}")
+    return ManifestRow(**values)  # pyright: ignore[reportArgumentType]

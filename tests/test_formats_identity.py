@@ -1,0 +1,127 @@
+"""Whose each frame is: metadata.csv, group_pattern, and their faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raw_samples import raw_folder, read
+
+from data_utils.errors import InputError
+
+METADATA = "filename,patient_id,dataset_source,modality,extra\n"
+
+
+def with_metadata(root: Path, *lines: str, header: str = METADATA, encoding: str = "utf-8") -> Path:
+    raw_folder(root, {"a.png": "", "b.png": "0 0.5 0.5 0.1 0.1"})
+    (root / "metadata.csv").write_text(header + "".join(line + "\n" for line in lines), encoding=encoding)
+    return root
+
+
+def test_metadata_says_whose_each_frame_is(tmp_path: Path) -> None:
+    root = with_metadata(tmp_path, "a.png, P1 ,clinic,NBI,x", "images/b.png,P2,,,", encoding="utf-8-sig")
+    first, second = read(root).frames
+    assert (first.patient_id, first.group, first.source, first.modality) == ("P1", "P1", "clinic", "NBI")
+    assert (second.patient_id, second.group, second.source, second.modality) == ("P2", "P2", "unknown", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a.png,P1,s,,", "b.png,,s,,"], r"metadata\.csv:3: patient_id is blank"),
+        (["a.png,P1,s,,", ",P1,s,,"], r"metadata\.csv:3: filename is blank"),
+        (["a.png,P1,s,,", "b.png,P2,s,,", "a.png,P1,s,,"], r"metadata\.csv:4: 'a\.png' stands in .*metadata\.csv:2"),
+        (["a.png,P1,s,,"], r"images/b\.png: its patient is unknown: .*metadata\.csv names it in no line"),
+        (["a.png,Px7,s,,", "b.png,pX7,s,,"], r"metadata\.csv:3: patient_id differs .*metadata\.csv:2 by upper"),
+        (["a.png,P1,s,,,,"], r"metadata\.csv:2: more fields than columns"),
+        (['a.png,"P1'], r"metadata\.csv:2: not a line of CSV"),
+    ],
+)
+def test_faults_in_metadata_are_named_with_file_and_line(tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        read(with_metadata(tmp_path, *lines))
+    assert "Px7" not in str(error.value), "a patient id in a message"
+
+
+def test_metadata_without_its_columns(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"metadata\.csv:1: column patient_id, dataset_source is missing"):
+        read(with_metadata(tmp_path, "a.png,1", header="filename,patient\n"))
+
+
+def test_metadata_that_is_no_text(tmp_path: Path) -> None:
+    root = with_metadata(tmp_path)
+    (root / "metadata.csv").write_bytes(b"\xff\xfe\x00binary")
+    with pytest.raises(InputError, match=r"metadata\.csv: not a readable UTF-8"):
+        read(root)
+    with pytest.raises(InputError, match=r"people\.csv: not a readable"):
+        read(root, metadata="people.csv")
+
+
+def test_semicolons_and_lines_without_an_image(tmp_path: Path) -> None:
+    header = "filename;patient_id;dataset_source\n"
+    raw_set = read(with_metadata(tmp_path, "a.png;1;s", "b.png;2;s", "gone.png;3;s", header=header))
+    assert raw_set.counts["metadata lines without an image"] == 1
+    assert any("metadata.csv:4 gone.png" in note for note in raw_set.notes)
+
+
+def test_a_file_name_that_fits_two_frames(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"x/a.png": "", "y/a.png": ""})
+    (root / "metadata.csv").write_text("filename,patient_id,dataset_source\na.png,P1,s\n")
+    with pytest.raises(InputError, match=r"metadata\.csv:2: 'a\.png' fits both images/x/a\.png and images/y/a\.png"):
+        read(root)
+
+
+def test_without_any_identity_the_ways_on_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        read(raw_folder(tmp_path, {"a.png": ""}))
+    for way in ("metadata.csv", "dataset.group_pattern", "sequence | image"):
+        assert way in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_group_pattern_gives_patient_and_sequence(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"p1/s1/a.png": "", "p1/s2/a.png": "", "p2/s1/a.png": ""})
+    pattern = r"(?P<patient>p\d)/(?P<sequence>s\d)"
+    assert [f.group for f in read(root, group_pattern=pattern).frames] == ["p1", "p1", "p2"]
+    frames = read(root, group="sequence", group_pattern=pattern).frames
+    assert [(f.patient_id, f.group) for f in frames] == [("p1", "p1/s1"), ("p1", "p1/s2"), ("p2", "p2/s1")]
+    frames = read(root, group="sequence", group_pattern=r"images/(?P<sequence>.*)/").frames
+    assert [(f.patient_id, f.group) for f in frames] == [(s, s) for s in ("p1/s1", "p1/s2", "p2/s1")]
+    frames = read(root, group="image").frames
+    assert [(f.patient_id, f.group) for f in frames] == [(f.stem, f.stem) for f in frames]
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"group_pattern": r"(?P<patient>q\d)"}, "a.png: dataset.group_pattern does not match 'images/a.png'"),
+        ({"group_pattern": r"(?P<patient>q*)"}, "a.png: its patient is unknown"),
+        ({"group_pattern": r"(?P<sequence>a)"}, "dataset.group = patient, but nothing says"),
+        ({"group": "sequence"}, "dataset.group = sequence: set dataset.group_pattern"),
+    ],
+)
+def test_group_settings_that_cannot_answer(tmp_path: Path, settings_: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(raw_folder(tmp_path, {"a.png": ""}), **settings_)
+    assert message in str(error.value)
+
+
+def test_metadata_and_pattern_must_agree(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"p1/a.png": ""})
+    (root / "metadata.csv").write_text("filename,patient_id,dataset_source\np1/a.png,p2,s\n")
+    with pytest.raises(InputError, match=r"metadata\.csv:2: not the patient dataset\.group_pattern finds"):
+        read(root, group_pattern=r"(?P<patient>p\d)/")
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=150, deadline=None)
+def test_random_metadata_raises_input_errors_only(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    root = tmp_path_factory.getbasetemp() / "random metadata"
+    if not root.exists():
+        raw_folder(root, {"a.png": ""})
+    (root / "metadata.csv").write_bytes(b"filename,patient_id,dataset_source\n" + data)
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,223 @@
+"""Pascal VOC annotations: corners, sizes, names, hostile XML, and the real BCCD set."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_utils.config_sections import DatasetSection
+from data_utils.errors import InputError
+from data_utils.formats import RawSet, read_raw_set
+
+BCCD_NAMES = ("RBC", "WBC", "Platelets")
+
+
+def xml_object(name: str = "cyst", corners: tuple[object, ...] = (4, 2, 12, 10), extra: str = "") -> str:
+    tags = zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+    return (
+        f"  <object>\n    <name>{name}</name>{extra}\n    <bndbox>\n"
+        + "".join(f"      <{tag}>{value}</{tag}>\n" for tag, value in tags)
+        + "    </bndbox>\n  </object>\n"
+    )
+
+
+def annotation(*objects: str, size: tuple[int, int] | None = (40, 20)) -> str:
+    written = f"  <size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>\n" if size else ""
+    return "<annotation>\n" + written + "".join(objects) + "</annotation>\n"
+
+
+def raw_folder(root: Path, orientation: int = 1, **annotations: str | bytes) -> Path:
+    """Make JPEGImages/<stem>.jpg of 40x20 stored pixels and Annotations/<stem>.xml."""
+    for folder in ("JPEGImages", "Annotations"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for stem, content in annotations.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.new("RGB", (40, 20)).save(root / "JPEGImages" / f"{stem}.jpg", exif=exif)
+        data = content if isinstance(content, bytes) else content.encode()
+        (root / "Annotations" / f"{stem}.xml").write_bytes(data)
+    return root
+
+
+def read(root: Path, **changes: object) -> RawSet:
+    values = {"raw": str(root), "nc": 2, "names": ("cyst", "Polyp"), "group": "image"}
+    return read_raw_set(DatasetSection.model_validate(values | changes))
+
+
+def test_corners_become_shares_of_the_frame(tmp_path: Path) -> None:
+    objects = (xml_object(), xml_object("Polyp", ("10.5", " 0 ", "40.0", "2e1")))
+    boxes = read(raw_folder(tmp_path, a=annotation(*objects))).frames[0].annotation
+    assert boxes.class_ids.tolist() == [0, 1]
+    np.testing.assert_allclose(
+        boxes.boxes_cxcywhn, [[8 / 40, 6 / 20, 8 / 40, 8 / 20], [25.25 / 40, 0.5, 29.5 / 40, 1]], atol=1e-12
+    )
+
+
+def test_no_object_is_a_negative_frame(tmp_path: Path) -> None:
+    assert read(raw_folder(tmp_path, a=annotation())).counts == {"frames": 1, "boxes": 0, "negative frames": 1}
+
+
+def test_files_side_by_side(tmp_path: Path) -> None:
+    raw_folder(tmp_path / "made", a=annotation(xml_object()))
+    flat = tmp_path / "flat folder"
+    flat.mkdir()
+    for path in (tmp_path / "made").rglob("a.*"):
+        path.rename(flat / path.name)
+    assert read(flat).counts["boxes"] == 1
+
+
+def test_byte_order_mark_crlf_and_other_encodings_are_parsed(tmp_path: Path) -> None:
+    text = annotation(xml_object("Zyste é"))
+    encoded = {
+        "bom": b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode(),
+        "latin": b'<?xml version="1.0" encoding="ISO-8859-1"?>' + text.encode("latin-1"),
+        "utf16": ('<?xml version="1.0" encoding="UTF-16"?>' + text).encode("utf-16"),
+    }
+    assert read(raw_folder(tmp_path, **encoded), names=("Zyste é", "Polyp")).counts["boxes"] == 3
+
+
+def test_difficult_objects_are_kept_and_counted(tmp_path: Path) -> None:
+    objects = (xml_object(extra="<difficult>1</difficult>"), xml_object("Polyp", extra="<difficult>0</difficult>"))
+    counts = read(raw_folder(tmp_path, a=annotation(*objects))).counts
+    assert (counts["boxes"], counts["boxes marked difficult, kept"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (xml_object("polyp"), "class 'polyp' is not among dataset.names ['cyst', 'Polyp'], did you mean 'Polyp'?"),
+        (xml_object("cysts"), "did you mean 'cyst'?"),
+        (xml_object("xyz"), "class 'xyz' is not among"),
+        (xml_object(corners=("four", 2, 12, 10)), "box corners must be numbers: xmin = four"),
+        (xml_object(corners=("nan", 2, 12, 10)), "box corners must be numbers: xmin = nan"),
+        (xml_object(corners=(4, 2, "1e300", 10)), "box corners must be numbers"),
+        ("  <object><name>cyst</name></object>\n", "an object without <bndbox>"),
+        (xml_object(corners=(4, 2, 4, 10)), "a box without area"),
+        (xml_object(corners=(12, 2, 4, 10)), "a box without area"),
+        (xml_object(corners=(50, 2, 60, 10)), "a box outside the frame"),
+    ],
+)
+def test_bad_objects_are_named_with_file_and_line(tmp_path: Path, second: str, message: str) -> None:
+    root = raw_folder(tmp_path, a=annotation(xml_object(), second))
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert f"{root / 'Annotations' / 'a.xml'}:12: " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_edges_outside_are_clipped_and_bad_boxes_dropped(tmp_path: Path) -> None:
+    corners = ((-4, 2, 12, 10), (7, 7, 7, 7), (50, 2, 60, 9))
+    objects = [xml_object(corners=each) for each in corners]
+    result = read(raw_folder(tmp_path, a=annotation(*objects)), bad_boxes="drop")
+    np.testing.assert_allclose(result.frames[0].annotation.boxes_cxcywhn, [[0.15, 0.3, 0.3, 0.4]], atol=1e-12)
+    assert result.counts == {
+        "frames": 1, "boxes": 1, "negative frames": 0, "boxes clipped to the frame": 1,
+        "boxes dropped: without area": 1, "boxes dropped: outside the frame": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "noted"), [((40, 20), ""), (None, ""), ((0, 0), ""), ((80, 40), "80x40"), ((20, 40), "swapped")]
+)
+def test_the_size_comes_from_the_image(tmp_path: Path, size: tuple[int, int] | None, noted: str) -> None:
+    result = read(raw_folder(tmp_path, a=annotation(xml_object(), size=size)))
+    np.testing.assert_allclose(result.frames[0].annotation.boxes_cxcywhn, [[0.2, 0.3, 0.2, 0.4]], atol=1e-12)
+    assert result.counts["image sizes that disagree with the XML"] == bool(noted)
+    assert len(result.notes) == bool(noted)
+    assert all(noted in note and "a.xml" in note for note in result.notes)
+
+
+def test_a_damaged_image_stays_with_the_size_its_xml_says(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, a=annotation(xml_object()), b=annotation(xml_object(), size=None))
+    for stem in "ab":
+        (root / "JPEGImages" / f"{stem}.jpg").write_bytes(b"\xff\xd8\xff")
+    result = read(root)
+    assert [len(frame.annotation) for frame in result.frames] == [1, 0]
+    assert result.counts["frames with a damaged header, left to the decode"] == 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_of_rotated_files(tmp_path: Path, orientation: int) -> None:
+    """Stored 40x20; the box is drawn on the stored frame, then on the displayed one."""
+    root = raw_folder(tmp_path / "stored", orientation, a=annotation(xml_object()))
+    expected = {
+        1: [0.2, 0.3, 0.2, 0.4], 2: [0.8, 0.3, 0.2, 0.4], 3: [0.8, 0.7, 0.2, 0.4], 4: [0.2, 0.7, 0.2, 0.4],
+        5: [0.3, 0.2, 0.4, 0.2], 6: [0.7, 0.2, 0.4, 0.2], 7: [0.7, 0.8, 0.4, 0.2], 8: [0.3, 0.8, 0.4, 0.2],
+    }[orientation]  # fmt: skip
+    boxes = read(root, labels_frame="stored").frames[0].annotation.boxes_cxcywhn
+    np.testing.assert_allclose(boxes, [expected], atol=1e-12)
+
+    width, height = (40, 20) if orientation < 5 else (20, 40)
+    root = raw_folder(tmp_path / "displayed", orientation, a=annotation(xml_object(), size=(width, height)))
+    result = read(root)
+    np.testing.assert_allclose(
+        result.frames[0].annotation.boxes_cxcywhn, [[8 / width, 6 / height, 8 / width, 8 / height]], atol=1e-12
+    )
+    assert result.notes == ()
+
+
+ENTITIES = '<!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;">]>'
+BOMB = ENTITIES + "<annotation><object><name>&b;</name></object></annotation>"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB.encode(), "DOCTYPE is not accepted"),
+        (BOMB.encode("utf-16"), "DOCTYPE is not accepted"),
+        (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>', "DOCTYPE is not accepted"),
+        (b"<annotation><name>&undefined;</name></annotation>", ":1: not well-formed XML"),
+        (b"<annotation>\n<object>\n</annotation>", ":3: not well-formed XML"),
+        (b'<?xml version="1.0" encoding="klingon"?><annotation/>', ":1: unknown encoding"),
+        (b"", ":1: not well-formed XML"),
+        (b"\x00\x01binary", ":1: not well-formed XML"),
+    ],
+)
+def test_hostile_and_broken_xml_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    root = raw_folder(tmp_path, a=content, b=annotation(xml_object("unknown")))
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert "a.xml:" in str(error.value)
+    assert message in str(error.value)
+    assert "b.xml" in str(error.value), "one message for the whole set"
+    assert "\n" not in str(error.value)
+
+
+def test_deep_nesting_does_no_harm(tmp_path: Path) -> None:
+    depth = 50_000
+    nested = "<a>" * depth + "</a>" * depth
+    assert read(raw_folder(tmp_path, a=annotation(nested, xml_object()))).counts["boxes"] == 1
+
+
+WHOLE = annotation(xml_object(), xml_object("Polyp", (1.5, 2, 30, 19)))
+
+
+@given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.text(max_size=3)), max_size=5), st.binary(max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_random_edits_raise_input_errors_only(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, str]], tail: bytes
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "random voc"
+    if not root.exists():
+        raw_folder(root, a=WHOLE)
+    text = WHOLE
+    for position, inserted in edits:
+        text = text[:position] + inserted + text[position + len(inserted) :]
+    (root / "Annotations" / "a.xml").write_bytes(text.encode("utf-8", "surrogatepass") + tail)
+    with contextlib.suppress(InputError):
+        boxes = read(root, format="voc").frames[0].annotation.boxes_cxcywhn
+        assert np.isfinite(boxes).all()
+
+
+def test_the_whole_of_bccd_is_read(shared_data: Path) -> None:
+    bccd = {"raw": str(shared_data / "bccd"), "nc": 3, "names": BCCD_NAMES}
+    result = read(shared_data, **bccd, bad_boxes="drop")
+    assert result.counts == {"frames": 364, "boxes": 4886, "negative frames": 0, "boxes dropped: without area": 2}
+    with pytest.raises(InputError, match=r"BloodImage_00338\.xml:158: a box without area.*BloodImage_00343\.xml:50"):
+        read(shared_data, **bccd)

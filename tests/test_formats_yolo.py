@@ -1,0 +1,252 @@
+"""YOLO label files: what is parsed, what is refused with file and line, and whole folders of them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from data_utils.config_sections import DatasetSection
+from data_utils.errors import InputError
+from data_utils.formats import RawSet, raw_set, read_raw_set
+from data_utils.formats.yolo import read_labels, write_labels
+from data_utils.types import Annotation
+
+
+def label_file(folder: Path, content: bytes | str) -> Path:
+    path = folder / "frame.txt"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def picture(path: Path, size: tuple[int, int] = (40, 20), orientation: int = 1) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size).save(path, exif=exif)
+    return path
+
+
+def raw_folder(root: Path, **labels: str | bytes | None) -> Path:
+    for stem, content in labels.items():
+        picture(root / "images" / f"{stem}.jpg")
+        (root / "labels").mkdir(exist_ok=True)
+        if content is not None:
+            (root / "labels" / f"{stem}.txt").write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def read(root: Path, **changes: object) -> RawSet:
+    values = {"raw": str(root), "nc": 2, "names": ("cyst", "polyp"), "group": "image"}
+    return read_raw_set(DatasetSection.model_validate(values | changes))
+
+
+# -- one file ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "0 0.5 0.25 0.1 0.2\n1 0.4 0.4 0.2 0.2\n",
+        "\ufeff0 0.5 0.25 0.1 0.2\n1 0.4 0.4 0.2 0.2",
+        "0 0.5 0.25 0.1 0.2\r\n1 0.4 0.4 0.2 0.2\r\n",
+        "\n  0\t0.5 .25   1e-1 0.2  \n\n1 0.4 0.4 0.2 2E-1   \n\n",
+    ],
+    ids=["plain", "byte order mark", "CRLF", "blanks"],
+)
+def test_harmless_spellings_are_parsed(tmp_path: Path, content: str) -> None:
+    annotation = read_labels(label_file(tmp_path, content), nc=2)
+    assert annotation.class_ids.tolist() == [0, 1]
+    assert annotation.boxes_cxcywhn.tolist() == [[0.5, 0.25, 0.1, 0.2], [0.4, 0.4, 0.2, 0.2]]
+
+
+@pytest.mark.parametrize("content", ["", "\n", "  \r\n", "\ufeff"])
+def test_an_empty_file_is_a_healthy_frame(tmp_path: Path, content: str) -> None:
+    assert len(read_labels(label_file(tmp_path, content), nc=1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2 0.5 0.5 0.1 0.1", "class id 2, but dataset.nc = 2 allows 0..1"),
+        ("-1 0.5 0.5 0.1 0.1", "class id -1, but"),
+        ("0.0 0.5 0.5 0.1 0.1", "class id '0.0' is not an integer"),
+        ("1.5 0.5 0.5 0.1 0.1", "not an integer"),
+        ("polyp 0.5 0.5 0.1 0.1", "'polyp' is not an integer"),
+        (f"{'9' * 5000} 0.5 0.5 0.1 0.1", "not an integer"),
+        ("0 nan 0.5 0.1 0.1", "NaN or infinity"),
+        ("0 0.5 inf 0.1 0.1", "NaN or infinity"),
+        ("0 0.5 0.5 1e999 0.1", "NaN or infinity"),
+        ("0 0.5 0.5 0.1", "4 columns, expected 5"),
+        ("0 0.5 0.5 0.1 0.1 0.9", "6 columns, expected 5"),
+        ("0 0.1 0.1 0.2 0.1 0.2 0.2", "a polygon?"),
+        ("0,0.5,0.5,0.1,0.1", "1 columns, expected 5"),
+        ("0 0.5 half 0.1 0.1", "'0.5 half 0.1 0.1' are not four numbers"),
+        ("0 0.5 0_5 0.1 0.1", "not four numbers"),
+        ("0 0.5 0.5 0 0.1", "a box without area"),
+        ("0 1.2 0.5 0.1 0.1", "a box outside the frame"),
+    ],
+)
+def test_bad_lines_are_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    path = label_file(tmp_path, f"0 0.5 0.5 0.1 0.1\r\n\r\n{line}\r\n")
+    with pytest.raises(InputError) as error:
+        read_labels(path, nc=2)
+    assert f"{path}:3: " in str(error.value)
+    assert message in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x00\x01\x02", b"\x89PNG\r\n", "0 0.5 0.5 0.1 0.1".encode("utf-16"), b"\x80\x04\x95."]
+)
+def test_binary_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InputError, match=r"frame\.txt: not a text file"):
+        read_labels(label_file(tmp_path, content), nc=1)
+
+
+def test_absent_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.txt", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_labels(path, nc=1)
+
+
+def test_edges_outside_are_clipped(tmp_path: Path) -> None:
+    annotation = read_labels(label_file(tmp_path, "0 0.95 0.5 0.2 0.1"), nc=1)
+    np.testing.assert_allclose(annotation.boxes_cxcywhn, [[0.925, 0.5, 0.15, 0.1]], atol=1e-12)
+
+
+shares = st.floats(0.001, 0.499)
+
+
+@given(st.lists(st.tuples(st.integers(0, 79), shares, shares, shares, shares), max_size=6, unique=True))
+@settings(max_examples=100, deadline=None)
+def test_written_labels_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]]) -> None:
+    path = tmp_path_factory.getbasetemp() / "round trip.txt"
+    boxes = [[low_x + w / 2, low_y + h / 2, w, h] for _, low_x, low_y, w, h in rows]
+    write_labels(path, Annotation(np.array(boxes), np.array([row[0] for row in rows])))
+    back = read_labels(path, nc=80)
+    assert back.class_ids.tolist() == [row[0] for row in rows]
+    np.testing.assert_allclose(back.boxes_cxcywhn, np.array(boxes).reshape(-1, 4), atol=1e-9)
+
+
+def test_write_labels_says_whether_it_changed_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels" / "a.txt"
+    assert write_labels(path, Annotation.empty())
+    assert path.read_bytes() == b""
+    annotation = Annotation(np.array([[0.5, 0.5, 0.25, 1 / 3]]), np.array([1]))
+    assert write_labels(path, annotation)
+    assert not write_labels(path, annotation)
+    assert path.read_text() == "1 0.5 0.5 0.25 0.3333333333\n"
+
+
+@given(st.one_of(st.binary(max_size=120), st.text(alphabet="0123456789.-+eE naif\r\n\t_\x0b\x1c", max_size=120)))
+@settings(max_examples=400, deadline=None)
+def test_random_files_raise_input_errors_only(tmp_path_factory: pytest.TempPathFactory, data: bytes | str) -> None:
+    path = tmp_path_factory.getbasetemp() / "random.txt"
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    with contextlib.suppress(InputError):
+        annotation = read_labels(path, nc=3)
+        assert ((annotation.class_ids >= 0) & (annotation.class_ids < 3)).all()
+        assert np.isfinite(annotation.boxes_cxcywhn).all()
+
+
+# -- a folder of them ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["{kind}/{stem}", "{stem}", "train/{kind}/{stem}", "{kind}/train/{stem}"])
+def test_layouts(tmp_path: Path, layout: str) -> None:
+    for stem, label in (("a", "0 0.5 0.5 0.5 0.5"), ("b", "")):
+        picture(tmp_path / (layout.format(kind="images", stem=stem) + ".jpg"))
+        text = tmp_path / (layout.format(kind="labels", stem=stem) + ".txt")
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text(label)
+    result = read(tmp_path)
+    prefix = "train_" if "train" in layout else ""
+    assert [(frame.stem, len(frame.annotation)) for frame in result.frames] == [(prefix + "a", 1), (prefix + "b", 0)]
+    assert result.counts == {"frames": 2, "boxes": 1, "negative frames": 1}
+
+
+def test_a_missing_label_file_is_an_error_unless_background_is_allowed(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, a="0 0.5 0.5 0.5 0.5", b=None)
+    with pytest.raises(InputError, match=r"b\.jpg: no label file; .*dataset\.allow_background"):
+        read(root)
+    counts = read(root, allow_background=True).counts
+    assert counts["frames without a label file, taken as healthy"] == counts["negative frames"] == 1
+
+
+def test_images_without_any_labels(tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="no label file"):
+        read(tmp_path)
+    result = read(tmp_path, allow_background=True)
+    assert result.counts["negative frames"] == 1
+    assert any("not one of 1 frames has a box" in note for note in result.notes)
+
+
+def test_the_first_problems_and_their_number_come_in_one_message(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, **{f"f{number}": "0 0.5 0.5 0.1" for number in range(8)})
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert "f4.txt:1: 4 columns" in str(error.value)
+    assert "f5.txt" not in str(error.value)
+    assert str(error.value).endswith("(and 3 more problems)")
+    assert "\n" not in str(error.value)
+
+
+def test_class_ids_beyond_nc_name_both(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.txt:1: class id 5, but dataset\.nc = 2 .*dataset\.names"):
+        read(raw_folder(tmp_path, a="5 0.5 0.5 0.1 0.1"))
+
+
+def test_bad_boxes_are_dropped_alone_and_counted(tmp_path: Path) -> None:
+    bad = "0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.0 0.2\n1 7 0.5 0.1 0.1\n0 0.5 0.5 0.2 0.2\n0 0.01 0.5 0.1 0.1\n"
+    root = raw_folder(tmp_path, a=bad, b="1 0.5 0.5 0 0")
+    with pytest.raises(InputError, match=r"a\.txt:2: .*a\.txt:3: .*b\.txt:1: "):
+        read(root)
+    result = read(root, bad_boxes="drop")
+    assert result.counts == {
+        "frames": 2, "boxes": 2, "negative frames": 1, "frames left without a box": 1, "boxes clipped to the frame": 1,
+        "boxes dropped: without area": 2, "boxes dropped: outside the frame": 1, "boxes dropped: duplicates": 1,
+    }  # fmt: skip
+
+
+def test_labels_without_an_image_are_counted(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, a="")
+    (root / "labels" / "gone.txt").write_text("")
+    (root / "labels" / "classes.txt").write_text("cyst\npolyp\n")
+    result = read(root)
+    assert result.counts["label files without an image"] == 1
+    assert any("gone.txt" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_drawn_on_the_stored_frame_are_turned(tmp_path: Path, orientation: int) -> None:
+    root = raw_folder(tmp_path, a="0 0.2 0.3 0.1 0.4")
+    picture(root / "images" / "a.jpg", orientation=orientation)
+    expected = {
+        1: [0.2, 0.3, 0.1, 0.4], 2: [0.8, 0.3, 0.1, 0.4], 3: [0.8, 0.7, 0.1, 0.4], 4: [0.2, 0.7, 0.1, 0.4],
+        5: [0.3, 0.2, 0.4, 0.1], 6: [0.7, 0.2, 0.4, 0.1], 7: [0.7, 0.8, 0.4, 0.1], 8: [0.3, 0.8, 0.4, 0.1],
+    }[orientation]  # fmt: skip
+    result = read(root, labels_frame="stored")
+    np.testing.assert_allclose(result.frames[0].annotation.boxes_cxcywhn, [expected], atol=1e-12)
+    assert result.counts["frames whose boxes were turned with their EXIF rotation"] == (orientation != 1)
+    displayed = read(root).frames[0].annotation.boxes_cxcywhn
+    np.testing.assert_array_equal(displayed, [[0.2, 0.3, 0.1, 0.4]])
+
+
+def test_a_damaged_image_stays_for_the_decode_to_find(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, a="0 0.5 0.5 0.1 0.1")
+    (root / "images" / "a.jpg").write_bytes(b"not an image")
+    for frame in ("displayed", "stored"):
+        assert len(read(root, labels_frame=frame).frames[0].annotation) == 1
+
+
+def test_yolo_labels_are_read_without_opening_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = raw_folder(tmp_path, a="0 0.5 0.5 0.1 0.1")
+    monkeypatch.setattr(raw_set, "read_header", lambda path: pytest.fail(f"{path} was opened"))
+    assert read(root).counts["boxes"] == 1

@@ -1,0 +1,133 @@
+"""The command: killed, out of room, given bad input; and the real sample sets through it."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_raw_set import (
+    SMALL,
+    add_frame,
+    config_for,
+    make_raw_set,
+)
+
+from data_utils import frame_jobs
+from data_utils.config import load_config
+from data_utils.errors import run_command
+from data_utils.formats import read_raw_set
+from data_utils.predefined import predefined_split
+from data_utils.prepare import main, prepare
+from data_utils.prepare_state import FILE_NAME, read_state
+from data_utils.preprocess import check_pairs
+from data_utils.splits import SplitItem, check_split
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """The small raw set; outputs go beside it."""
+    return make_raw_set(tmp_path / "räw set" / "raw")
+
+
+@pytest.mark.integration
+def test_a_killed_command_goes_on_where_it_was(raw: Path, repo_root: Path) -> None:
+    for i in range(40):
+        add_frame(raw, f"more{i}.png", f"P{i % 6}", side=400, seed=i)
+    overrides = [f"dataset.{key}={value}" for key, value in (
+        ("raw", raw), ("processed", raw.parent / "out"), ("splits", raw.parent / "splits"),
+        ("filter_log", raw.parent / "log.csv"),
+    )]  # fmt: skip
+    command = [sys.executable, "-m", "data_utils.prepare", "--workers", "2", *overrides, "imgsz_lr=320", "imgsz_hr=640"]
+    process = subprocess.Popen(command, cwd=repo_root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    state = raw.parent / "out" / FILE_NAME
+    deadline = time.monotonic() + 60
+    while (not state.exists() or len(state.read_bytes()) < 1000) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(read_state(state))
+    assert 0 < done < 52
+    assert not (raw.parent / "out/manifest.csv").exists()
+    finished = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert f"{done} reused" in finished.stdout
+    assert "next: python train.py --config configs/train.yaml --split 1" in finished.stdout
+    assert check_pairs(raw.parent / "out/lr/images", raw.parent / "out/hr/images") == []
+    assert not list((raw.parent / "out").rglob(".tmp-*"))
+
+
+@pytest.mark.integration
+def test_bad_input_is_one_line_and_exit_2(tmp_path: Path, repo_root: Path) -> None:
+    command = [sys.executable, "-m", "data_utils.prepare", f"dataset.raw={tmp_path}/nothing"]
+    result = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "nothing" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_help_needs_no_heavy_import(repo_root: Path) -> None:
+    code = (
+        "import sys\nfrom data_utils.prepare import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'numpy', 'cv2', 'torch', 'pydantic', 'yaml'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=repo_root, capture_output=True, text=True, timeout=60)
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
+def test_workers_below_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--workers", "0"])
+    assert stopped.value.code == 2
+    assert "--workers 0: at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.integration
+def test_bccd_keeps_its_own_split(shared_data: Path, tmp_path: Path, repo_root: Path) -> None:
+    overrides = [f"dataset.raw={shared_data / 'bccd'}", f"dataset.processed={tmp_path}/out", *SMALL]
+    overrides += [f"dataset.splits={tmp_path}/splits", f"dataset.filter_log={tmp_path}/log.csv"]
+    report = prepare(load_config(repo_root / "configs/bccd.yaml", overrides), progress=False)
+    assert (report.n_kept, report.n_excluded, report.n_native) == (364, 0, 364)
+    assert [(row["part"], row["frames"]) for row in report.split_rows] == [("train", 205), ("val", 87), ("test", 72)]
+    assert report.read_counts["boxes dropped: without area"] == 2
+    assert any("NOT patient-independent" in note for note in report.notes)
+
+
+@pytest.mark.integration
+def test_vocalfolds_keeps_sequences_whole(shared_data: Path, repo_root: Path) -> None:
+    raw = shared_data / "vocalfolds"
+    dataset = load_config(repo_root / "configs/vocalfolds.yaml", [f"dataset.raw={raw}"]).dataset
+    items = [
+        SplitItem(
+            frame.stem,
+            frame.image_path.relative_to(raw).as_posix(),
+            frame.patient_id,
+            frame.group,
+            has_lesion=len(frame.annotation) > 0,
+        )
+        for frame in read_raw_set(dataset).frames
+    ]
+    assert dataset.split.predefined is not None
+    split, notes = predefined_split(items, dataset.split.predefined, raw)
+    check_split(split, dataset.group)
+    assert notes == []
+    counts = [(len(part), sum(item.has_lesion is True for item in part)) for part in split.values()]
+    assert counts == [(265, 30), (34, 28), (48, 0)]
+
+
+def test_a_disk_that_fills_up_midway_ends_with_75(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_for(raw)
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(frame_jobs, "write_image", full)
+    with pytest.raises(SystemExit) as stopped:
+        run_command(lambda: prepare(config, workers=1, progress=False) and 0)
+    assert stopped.value.code == 75
