@@ -1,0 +1,161 @@
+"""The one inference path: frame (BGR, any size) -> `Detections` in frame pixels, over any `Backend`.
+
+NumPy and OpenCV only, so that an exported file runs where torch is not installed.
+Legend: B frames; S input side in pixels; A anchors (S=640: 8400); nc classes; N boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data_utils.boxes import area_xyxy, clip_xyxy, scale_xyxy
+from data_utils.errors import InputError
+from data_utils.types import Detections, FloatArray, IntArray
+
+DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET = 0.25, 0.45, 300  # inference's; evaluation has its own in the config
+MAX_CANDIDATES = 30_000  # best-scored boxes that enter NMS; the rest could hardly reach max_det anyway
+NMS_BLOCK = 128  # boxes compared at once: large enough to vectorise, small enough to stay in the cache
+
+
+class Backend(Protocol):
+    """A detector as arrays see it. Call it with float32 [B, 3, S, S], RGB in [0, 1].
+
+    It returns float32 [B, 4+nc, A]: (cx, cy, w, h) in input pixels, then class scores in [0, 1].
+    """
+
+    @property
+    def input_size(self) -> int:
+        """Input side S in pixels."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names, in the order of the class scores."""
+        ...
+
+    def __call__(self, images: FloatArray) -> FloatArray: ...
+
+
+class Predictor:
+    """Resize, detect, suppress, map back; keeps detections with a score above `conf`.
+
+    `nonfinite_frames` counts frames in which the detector gave NaN or infinite values; those anchors are left out.
+    """
+
+    def __init__(
+        self, backend: Backend, conf: float = DEFAULT_CONF, iou: float = DEFAULT_IOU, max_det: int = DEFAULT_MAX_DET
+    ) -> None:
+        for name, value in (("conf", conf), ("iou", iou)):
+            if not 0 <= value <= 1:
+                raise InputError(f"{name} = {value}: must lie between 0 and 1")
+        if max_det < 1:
+            raise InputError(f"max_det = {max_det}: must be at least 1")
+        self.backend = backend
+        self.conf, self.iou, self.max_det = conf, iou, max_det
+        self.nonfinite_frames = 0
+
+    def predict(self, bgr: NDArray[np.uint8]) -> Detections:
+        """Detect in one frame, uint8 [H, W, 3] BGR; boxes come back in its pixels, clipped to it."""
+        return self.predict_batch([bgr])[0]
+
+    def predict_batch(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Detect in frames of any sizes with one call of the backend; the caller chooses how many fit in memory."""
+        if not frames:
+            return []
+        side = self.backend.input_size
+        raw = self.backend(np.stack([preprocess(bgr, side) for bgr in frames]))
+        return [self._finish(raw_frame, bgr) for raw_frame, bgr in zip(raw, frames, strict=True)]
+
+    def _finish(self, raw: FloatArray, bgr: NDArray[np.uint8]) -> Detections:
+        self.nonfinite_frames += not np.isfinite(raw).all()
+        side = self.backend.input_size
+        found = postprocess(raw, self.conf, self.iou, self.max_det)
+        return map_to_frame(found, (side, side), (bgr.shape[1], bgr.shape[0]))
+
+
+def preprocess(bgr: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
+    """Turn a frame uint8 [H, W, 3] BGR into the detector's input float32 [3, size, size], RGB in [0, 1].
+
+    Plain bilinear resize without letterbox: what preparing and the data set do to training frames.
+    Raises InputError for anything but an 8-bit three-channel picture.
+    """
+    if bgr.dtype != np.uint8 or bgr.ndim != 3 or bgr.shape[2] != 3 or not bgr.size:
+        raise InputError(f"a frame must be uint8 [H, W, 3] in BGR order, got {bgr.dtype} {list(bgr.shape)}")
+    if bgr.shape[:2] != (size, size):
+        bgr = np.asarray(cv2.resize(bgr, (size, size), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    image = np.empty((3, size, size), dtype=np.float32)
+    for plane, channel in zip(image, reversed(cv2.split(bgr)), strict=True):  # plane by plane: twice as fast
+        np.divide(channel, np.float32(255), out=plane)
+    return image
+
+
+def postprocess(raw: FloatArray, conf: float, nms_iou: float, max_det: int = DEFAULT_MAX_DET) -> Detections:
+    """Turn one frame's decoded output into at most `max_det` detections in input pixels.
+
+    raw: float32 [4+nc, A], (cx, cy, w, h) in input pixels, then class scores in [0, 1].
+    An anchor counts for its best class alone, when that score is greater than `conf`; anchors with NaN, infinite
+    values or an empty box are left out. Of two boxes of one class with IoU above `nms_iou` the better-scored stays;
+    of two equal scores, the earlier anchor.
+    """
+    if raw.ndim != 2 or raw.shape[0] < 5:
+        raise ValueError(f"raw output must be [4+nc, A], got {list(raw.shape)}")
+    scores = raw[4:].max(axis=0)
+    anchors = np.flatnonzero(scores > conf)  # NaN is greater than nothing
+    sizes_positive = (raw[2:4, anchors] > 0).all(axis=0)
+    finite = np.isfinite(raw[:4, anchors]).all(axis=0) & np.isfinite(scores[anchors])
+    anchors = anchors[sizes_positive & finite]
+    anchors = anchors[np.argsort(-scores[anchors], kind="stable")[:MAX_CANDIDATES]]
+    centres, sizes = raw[:2, anchors], raw[2:4, anchors]
+    corners = np.concatenate([centres - sizes / 2, centres + sizes / 2]).astype(np.float32)
+    class_ids = raw[4:, anchors].argmax(axis=0)
+    kept = _suppress(corners, class_ids, nms_iou, max_det)
+    return Detections(corners[:, kept].T, scores[anchors[kept]], class_ids[kept])
+
+
+def map_to_frame(detections: Detections, input_size: tuple[int, int], frame_size: tuple[int, int]) -> Detections:
+    """Map detections from input pixels to frame pixels; sizes are (width, height).
+
+    Boxes are clipped to the frame; one that lies wholly outside it is left out.
+    """
+    boxes = clip_xyxy(scale_xyxy(detections.boxes_xyxy, input_size, frame_size), *frame_size)
+    inside = area_xyxy(boxes) > 0
+    return Detections(boxes[inside], detections.scores[inside], detections.class_ids[inside])
+
+
+def _suppress(corners: FloatArray, class_ids: IntArray, iou: float, max_det: int) -> IntArray:
+    """Greedy class-aware NMS over boxes sorted best first; returns the kept positions, at most `max_det`.
+
+    corners: float32 [4, N]. Works through blocks: a block is first compared with all boxes kept so far, then within
+    itself. That gives the result of the plain greedy loop at a few array operations for each block.
+    """
+    kept = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(class_ids), NMS_BLOCK):
+        block = np.arange(start, min(start + NMS_BLOCK, len(class_ids)))
+        block = block[~_overlap(corners, class_ids, block, kept, iou).any(axis=1)]
+        among = np.triu(_overlap(corners, class_ids, block, block, iou), k=1)
+        alive = np.ones(len(block), dtype=bool)
+        for better in np.flatnonzero(among.any(axis=1)):
+            if alive[better]:
+                alive &= ~among[better]
+        kept = np.concatenate([kept, block[alive]])
+        if len(kept) >= max_det:
+            return kept[:max_det]
+    return kept
+
+
+def _overlap(corners: FloatArray, class_ids: IntArray, a: IntArray, b: IntArray, iou: float) -> NDArray[np.bool_]:
+    """Tell which boxes `a` and `b` (positions) are of one class with an IoU above `iou`, bool [len(a), len(b)]."""
+    ax1, ay1, ax2, ay2 = corners[:, a, None]
+    bx1, by1, bx2, by2 = corners[:, None, b]
+    with np.errstate(over="ignore", invalid="ignore"):  # absurdly large boxes compare as not overlapping
+        width = np.maximum(np.minimum(ax2, bx2) - np.maximum(ax1, bx1), 0)
+        height = np.maximum(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0)
+        intersection = width * height
+        union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - intersection
+        # Without a division: no 0 / 0, and exact for an IoU that equals the threshold.
+        return (intersection > iou * union) & (class_ids[a, None] == class_ids[None, b])

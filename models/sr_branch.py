@@ -1,0 +1,126 @@
+"""The super-resolution branch: reconstructs the HR frame from two tapped feature maps, during training only.
+
+Legend: B batch; S input (LR) side, the output side is 2S; f fusion stride, so the fused map is S/f wide; W width.
+Upsampling from S/f to 2S is a factor 2f, hence log2(2f) stages of x2; it follows from f and is never typed in.
+The branch sees nothing but the tapped maps: a skip from the input image would let it win without teaching the backbone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RGB = 3
+
+
+class ResBlock(nn.Module):
+    """EDSR residual block: x + conv3x3(ReLU(conv3x3(x))), no BatchNorm; [B, W, h, w] -> the same shape."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus its residual."""
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class UpsamplePS(nn.Module):
+    """Sub-pixel convolution (Shi et al. 2016): [B, in, h, w] -> [B, out, factor * h, factor * w]."""
+
+    def __init__(self, in_channels: int, out_channels: int, factor: int = 2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels * factor**2, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the upsampled map."""
+        return self.shuffle(self.conv(x))
+
+
+class FeatureFusion(nn.Module):
+    """The encoder: deeper map upsampled to the shallower, concatenated, two 1x1 convolutions, resized to stride f."""
+
+    def __init__(self, channels: Sequence[int], shallow_stride: int, fusion_stride: int, width: int) -> None:
+        super().__init__()
+        self.rescale = shallow_stride / fusion_stride
+        self.conv1 = nn.Conv2d(sum(channels), width, 1)
+        self.conv2 = nn.Conv2d(width, width, 1)
+
+    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        """Fuse [B, C_a, S/s_a, S/s_a] and [B, C_b, S/s_b, S/s_b] into [B, W, S/f, S/f]."""
+        deep = F.interpolate(deep, size=shallow.shape[-2:], mode="bilinear", align_corners=False)
+        fused = F.relu(self.conv2(F.relu(self.conv1(torch.cat([shallow, deep], dim=1)))))
+        if self.rescale == 1:
+            return fused
+        return F.interpolate(fused, scale_factor=self.rescale, mode="bilinear", align_corners=False)
+
+
+def deep_decoder(width: int, n_stages: int, n_resblocks: int, upsampler: str) -> nn.Module:
+    """EDSR-style decoder [B, W, S/f, S/f] -> [B, 3, 2S, 2S]: residual blocks, then pixel-shuffle upsampling.
+
+    `staged` keeps the full width through x2 stages, as EDSR does; `direct` is one sub-pixel convolution to RGB, which
+    drops the costly full-width convolutions at S and 2S.
+    """
+    blocks: list[nn.Module] = [ResBlock(width) for _ in range(n_resblocks)]
+    if upsampler == "direct":
+        return nn.Sequential(*blocks, UpsamplePS(width, RGB, factor=2**n_stages))
+    stages = [UpsamplePS(width, width) for _ in range(n_stages)]
+    return nn.Sequential(*blocks, *stages, nn.Conv2d(width, RGB, 3, padding=1))
+
+
+def light_decoder(width: int, n_stages: int, n_resblocks: int, upsampler: str) -> nn.Module:
+    """Transposed convolutions, kernel 4, stride 2, no residual blocks; fusion stride 4 gives the published three."""
+    widths = [max(width >> stage, 8) for stage in range(n_stages)] + [RGB]
+    layers: list[nn.Module] = []
+    for in_channels, out_channels in itertools.pairwise(widths):
+        layers += [nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+# name -> builder(width, n_stages, n_resblocks, upsampler); adding one is a function, a line and a test.
+SR_DECODERS: dict[str, Callable[[int, int, int, str], nn.Module]] = {"deep": deep_decoder, "light": light_decoder}
+
+
+class SRBranch(nn.Module):
+    """Encoder and decoder (Baldini et al. 2025, section 2.2).
+
+    channels, strides: of the two tapped maps, shallower first, read from the model.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        decoder: str = "deep",
+        fusion_stride: int = 2,
+        width: int = 64,
+        n_resblocks: int = 16,
+        upsampler: str = "staged",
+    ) -> None:
+        super().__init__()
+        if len(channels) != 2 or len(strides) != 2 or strides[0] > strides[1]:
+            raise ValueError(f"the branch fuses two maps, shallower first; got channels {channels}, strides {strides}")
+        if decoder not in SR_DECODERS:
+            raise ValueError(f"decoder '{decoder}' is not among {sorted(SR_DECODERS)}")
+        n_stages = (2 * fusion_stride).bit_length() - 1
+        if 2**n_stages != 2 * fusion_stride:
+            raise ValueError(f"fusion_stride {fusion_stride} is not a power of two")
+        self.fusion = FeatureFusion(channels, strides[0], fusion_stride, width)
+        self.decoder = SR_DECODERS[decoder](width, n_stages, n_resblocks, upsampler)
+        self._start_at_mid_grey()
+
+    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        """Reconstruct RGB float [B, 3, 2S, 2S], unbounded (the loss pulls it into [0, 1])."""
+        return self.decoder(self.fusion(shallow, deep))
+
+    def _start_at_mid_grey(self) -> None:
+        # Output near 0.5 instead of 0 halves the first losses and spares the shared backbone a useless push.
+        last = [m for m in self.decoder.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)][-1]
+        assert last.bias is not None
+        nn.init.constant_(last.bias, 0.5)

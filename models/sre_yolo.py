@@ -1,0 +1,77 @@
+"""SRE-YOLO: the detector and its training-only super-resolution branch, composed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data_utils.config import load_config
+from data_utils.config_sections import Config
+from models.backbone import BackboneWithHooks
+from models.sr_branch import SRBranch
+
+
+class SREYOLO(nn.Module):
+    """The model a config describes, with random weights; the trainer applies `pretrain`.
+
+    backbone: the detector with its taps. sr_branch: None when sr_decoder is none or c1 is 0 (plain YOLO training).
+    """
+
+    def __init__(self, config_path: str | Path | Config) -> None:
+        super().__init__()
+        config = config_path if isinstance(config_path, Config) else load_config(config_path)
+        hook_layers = config.sr_layers if config.has_branch else ()
+        self.backbone = BackboneWithHooks(config.model.detector, hook_layers, nc=config.dataset.nc)
+        self.sr_branch = self._build_branch(config) if config.has_branch else None
+
+    def forward(self, lr_image: Tensor, inference: bool = False) -> dict[str, Any] | Tensor:
+        """Run float [B, 3, S, S] RGB in [0, 1]; S is a multiple of the detector's largest stride.
+
+        Returns {"predictions": the head's output, "sr_output": [B, 3, 2S, 2S] or None}. With `inference=True` the
+        branch is not called and the result is the decoded tensor [B, 4 + nc, A]: centre x, centre y, width and height
+        in input pixels, then class scores in [0, 1]; that needs eval mode.
+        """
+        if inference:
+            if self.training:
+                raise ValueError("inference=True needs eval mode: call model.eval() first")
+            return self.backbone.detect(lr_image)
+        predictions, features = self.backbone(lr_image)
+        taps = [features[layer] for layer in self.backbone.hook_layers]
+        sr_output = None if self.sr_branch is None else self.sr_branch(*taps)
+        return {"predictions": predictions, "sr_output": sr_output}
+
+    def freeze_backbone(self) -> None:
+        """Train the branch alone: the detector's parameters get no gradient."""
+        self.backbone.requires_grad_(False)
+
+    def unfreeze_all(self) -> None:
+        """Train everything again."""
+        self.requires_grad_(True)
+        # The DFL's fixed integral (0..reg_max-1) is a convolution by construction and never trained.
+        self.backbone.head.dfl.requires_grad_(False)
+
+    def count_params(self) -> dict[str, int]:
+        """Count parameters of the two parts and their sum."""
+        backbone = sum(p.numel() for p in self.backbone.parameters())
+        branch = sum(p.numel() for p in self.sr_branch.parameters()) if self.sr_branch is not None else 0
+        return {"backbone": backbone, "sr_branch": branch, "total": backbone + branch}
+
+    def _build_branch(self, config: Config) -> SRBranch:
+        channels, strides = self.backbone.get_hook_channels(), self.backbone.get_hook_strides()
+        return SRBranch(
+            [channels[k] for k in config.sr_layers],
+            [strides[k] for k in config.sr_layers],
+            decoder=config.sr_decoder,
+            fusion_stride=config.model.fusion_stride,
+            width=config.model.branch_width,
+            n_resblocks=config.sr_resblocks,
+            upsampler=config.model.upsampler,
+        )
+
+
+def largest_stride(model: SREYOLO) -> int:
+    """Return the stride, in input pixels, of the coarsest detection map."""
+    return int(torch.as_tensor(model.backbone.head.stride).max())

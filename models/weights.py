@@ -1,0 +1,215 @@
+"""Reading and writing weights safely, and choosing the device they go to.
+
+Our checkpoints hold only tensors and plain values, so `torch.load(weights_only=True)` reads them and executes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data_utils.config import config_from_dict, override_config
+from data_utils.config_sections import Config
+from data_utils.errors import InputError
+from models.sre_yolo import SREYOLO
+from models.third_party import check_archive, read_foreign_state
+
+CHECKPOINT_FORMAT = 1
+COCO_WEIGHTS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}.pt"
+_DETECTOR_PREFIX = "backbone.detector."
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What an initialisation took: counts of tensors, and the names left at their random values."""
+
+    taken: int
+    not_taken: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.not_taken:
+            return f"all {self.taken} tensors taken"
+        shown = ", ".join(self.not_taken[:4]) + (", ..." if len(self.not_taken) > 4 else "")
+        return f"{self.taken} tensors taken, {len(self.not_taken)} left at random: {shown}"
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Turn auto | cpu | cuda | cuda:N | mps into a device; asking for one that is absent raises InputError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"--device {name}: not a device; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise InputError(f"--device {name}: PyTorch sees {count} CUDA device(s) here; use --device cpu or auto")
+    elif device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise InputError("--device mps: no MPS device here; use --device cpu or auto")
+    elif device.type != "cpu":
+        raise InputError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read one of our checkpoints onto the CPU; nothing in the file is executed.
+
+    Raises InputError when the file is missing, torn, foreign, or asks to run something.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such weights file; train one with train.py, or name another with --weights")
+    check_archive(path)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: refused, nothing was executed: {_asked_for(error)}") from None
+    except (RuntimeError, EOFError, KeyError, ValueError, AttributeError, TypeError, OSError) as error:
+        raise InputError(f"{path}: corrupt checkpoint ({str(error).strip().splitlines()[0][:120]})") from None
+    if not isinstance(loaded, dict) or loaded.get("format") != CHECKPOINT_FORMAT:
+        raise InputError(f"{path}: not an SRE-YOLO checkpoint of format {CHECKPOINT_FORMAT}")
+    return loaded
+
+
+def save_model(path: str | Path, model: nn.Module, config: Config, meta: dict[str, Any] | None = None) -> None:
+    """Write weights and config as a checkpoint that `load_model` reads. Atomic: a failed save leaves the old file."""
+    write_checkpoint(path, {"config": config.model_dump(mode="json"), "model": model.state_dict(), **(meta or {})})
+
+
+def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
+    """Write `content` (tensors and plain values) beside `path`, flush it to disk, and rename it over `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save({"format": CHECKPOINT_FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", overrides: Iterable[str] = ()
+) -> tuple[SREYOLO, Config, dict[str, Any]]:
+    """Load a checkpoint's averaged weights (else its plain ones) into a model in eval mode.
+
+    Returns the model, the config it was trained with (with `overrides` such as `dataset.processed=...` laid over) and a
+    dict with "epoch", "names", "run" and "weights_sha256". Raises InputError for anything that is not a checkpoint of
+    ours, and when an override asks for another class count or architecture.
+    """
+    checkpoint = read_checkpoint(path)
+    config = override_config(config_from_dict(checkpoint.get("config", {}), f"{path}: config"), overrides)
+    model = SREYOLO(config)
+    state = checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint.get("model", {})
+    load_state(model, state, str(path))
+    meta = {
+        "epoch": checkpoint.get("epoch"),
+        "names": list(config.dataset.names),
+        "weights_sha256": weights_hash(state),
+        "run": checkpoint.get("run"),
+    }
+    return model.to(device).eval(), config, meta
+
+
+def load_state(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
+    """Load `state` strictly, or raise InputError naming the first tensor that does not fit."""
+    own = model.state_dict()
+    for name, tensor in own.items():
+        if name not in state:
+            raise InputError(f"{where}: of another architecture: it lacks {name}")
+        if state[name].shape != tensor.shape:
+            expected, found = list(tensor.shape), list(state[name].shape)
+            raise InputError(f"{where}: of another class count or architecture: {name} is {found}, expected {expected}")
+    extra = sorted(set(state) - set(own))
+    if extra:
+        raise InputError(f"{where}: of another architecture: it has {extra[0]}, which this model lacks")
+    model.load_state_dict(state)
+
+
+def weights_hash(state: dict[str, Tensor]) -> str:
+    """Return the SHA-256 over names and values of a state dict, in 64 hex digits."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_pretrained(detector: nn.Module, path: str | Path) -> Transfer:
+    """Initialise a detector from a .pt file: ours, ultralytics', or a plain state dict of the same architecture.
+
+    Tensors of another shape (a head for another class count) stay random and are named in the result. Raises InputError
+    when fewer than half of the detector's tensors fit.
+    """
+    path = Path(path)
+    state = _detector_state(path)
+    own = detector.state_dict()
+    fitting = {name: state[name] for name, tensor in own.items() if name in state and state[name].shape == tensor.shape}
+    if len(fitting) * 2 < len(own):
+        raise InputError(f"{path}: weights of another architecture: {len(fitting)} of {len(own)} tensors fit")
+    detector.load_state_dict(fitting, strict=False)
+    return Transfer(len(fitting), tuple(name for name in own if name not in fitting))
+
+
+def _detector_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(f"pretrain = {path}: no such file; put the weights there, or start at random: pretrain=null")
+    try:
+        checkpoint = read_checkpoint(path)
+    except InputError:
+        return read_foreign_state(path)
+    state = checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint["model"]
+    return {k.removeprefix(_DETECTOR_PREFIX): v for k, v in state.items() if k.startswith(_DETECTOR_PREFIX)}
+
+
+def coco_weights(detector: str, weights_dir: str | Path) -> Path:
+    """Return the official COCO weights of `detector`, from `weights_dir` or fetched there once.
+
+    Raises InputError that names the file, where to put it, and how to go on without, when it can't be had.
+    """
+    name = detector + "u" if detector.startswith("yolov5") else detector
+    path = Path(weights_dir) / f"{name}.pt"
+    if path.is_file():
+        return path
+    url = COCO_WEIGHTS_URL.format(name=name)
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            content, expected = answer.read(), int(answer.headers.get("Content-Length") or -1)
+    except (urllib.error.URLError, OSError, ValueError):
+        raise InputError(
+            f"pretrain = coco: {path} is not there and could not be fetched; put the official {name}.pt into "
+            f"{path.parent}/, or start from random weights with pretrain=null"
+        ) from None
+    if len(content) != expected:
+        raise InputError(f"pretrain = coco: the download of {name}.pt broke off at {len(content)} of {expected} bytes")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    try:
+        part.write_bytes(content)
+        read_foreign_state(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _asked_for(error: Exception) -> str:
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it asks for {found[1]}" if found else "a pickle with code"
+

@@ -1,0 +1,204 @@
+"""Checkpoints, devices and initial weights."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_utils.config import load_config
+from data_utils.config_sections import Config
+from data_utils.errors import InputError
+from models.backbone import build_detector
+from models.sre_yolo import SREYOLO
+from models.weights import (
+    coco_weights,
+    load_model,
+    load_pretrained,
+    pick_device,
+    read_checkpoint,
+    save_model,
+    weights_hash,
+    write_checkpoint,
+)
+
+LIGHT = ("sr_decoder=light", "model.branch_width=8")
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load_config("configs/train.yaml", LIGHT)
+
+
+@pytest.fixture(scope="module")
+def model(config: Config) -> SREYOLO:
+    torch.manual_seed(1)
+    return SREYOLO(config)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, model: SREYOLO, config: Config) -> Path:
+    save_model(tmp_path / "model.pt", model, config, {"epoch": 7, "run": "first"})
+    return tmp_path / "model.pt"
+
+
+def test_a_model_survives_the_round_trip(checkpoint: Path, model: SREYOLO, config: Config) -> None:
+    loaded, its_config, meta = load_model(checkpoint)
+    assert its_config == config
+    assert not loaded.training
+    expected = model.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
+    digest = weights_hash(expected)
+    assert meta == {"epoch": 7, "names": ["lesion"], "run": "first", "weights_sha256": digest}
+
+
+def test_averaged_weights_win(tmp_path: Path, model: SREYOLO, config: Config) -> None:
+    averaged = {name: torch.full_like(value, 2) for name, value in model.state_dict().items()}
+    content = {"config": config.model_dump(mode="json"), "model": model.state_dict(), "ema": averaged}
+    write_checkpoint(tmp_path / "c.pt", content)
+    loaded = load_model(tmp_path / "c.pt")[0]
+    assert all(bool((value == 2).all()) for value in loaded.state_dict().values())
+
+
+def test_hash_depends_on_names_and_values() -> None:
+    one = weights_hash({"a": torch.tensor([1.0])})
+    assert one != weights_hash({"b": torch.tensor([1.0])})
+    assert one != weights_hash({"a": torch.tensor([1.5])})
+    assert one == weights_hash({"a": torch.tensor([1.0])})
+
+
+def test_another_class_count_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match=r"another class count or architecture: .*expected"):
+        load_model(checkpoint, overrides=["dataset.nc=3", "dataset.names=[a,b,c]"])
+
+
+def test_another_architecture_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="another"):
+        load_model(checkpoint, overrides=["model.detector=yolo11n"])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_refused(checkpoint: Path, share: float) -> None:
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match="truncated, corrupt or of another kind"):
+        read_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.5])
+def test_a_flipped_byte_is_refused(checkpoint: Path, share: float) -> None:
+    content = bytearray(checkpoint.read_bytes())
+    content[int(share * len(content))] ^= 0xFF
+    checkpoint.write_bytes(content)
+    with pytest.raises(InputError, match="corrupt"):
+        load_model(checkpoint)
+
+
+def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such weights file"):
+        read_checkpoint(tmp_path / "none.pt")
+    torch.save({"weight": torch.ones(1)}, tmp_path / "foreign.pt")
+    with pytest.raises(InputError, match="not an SRE-YOLO checkpoint"):
+        read_checkpoint(tmp_path / "foreign.pt")
+
+
+def test_a_malicious_checkpoint_is_refused_and_nothing_runs(tmp_path: Path) -> None:
+    marker = tmp_path / "executed"
+
+    class Payload:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch '{marker}'",)
+
+    torch.save({"format": 1, "config": Payload()}, tmp_path / "bad.pt")
+    with pytest.raises(InputError, match=r"refused, nothing was executed: it asks for \w+\.system"):
+        load_model(tmp_path / "bad.pt")
+    assert not marker.exists()
+
+
+def test_a_failed_save_keeps_the_old_file(checkpoint: Path) -> None:
+    before = checkpoint.read_bytes()
+    with pytest.raises((AttributeError, TypeError, RuntimeError)):
+        write_checkpoint(checkpoint, {"config": lambda: None})
+    assert checkpoint.read_bytes() == before
+    assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def test_pretrained_of_another_class_count_leaves_the_class_head(tmp_path: Path) -> None:
+    source, target = build_detector("yolov8n", 80), build_detector("yolov8n", 1)
+    torch.save({"model": source}, tmp_path / "coco.pt")
+    transfer = load_pretrained(target, tmp_path / "coco.pt")
+    assert transfer.taken == 319
+    assert transfer.not_taken
+    assert all(name.startswith("model.22.cv3.") for name in transfer.not_taken)
+    assert torch.equal(target.state_dict()["model.0.conv.weight"], source.state_dict()["model.0.conv.weight"])
+
+
+def test_our_own_checkpoint_initialises_a_detector(checkpoint: Path, model: SREYOLO) -> None:
+    target = build_detector("yolov8n", 1)
+    transfer = load_pretrained(target, checkpoint)
+    assert transfer.not_taken == ()
+    expected = model.backbone.detector.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in target.state_dict().items())
+
+
+def test_pretrained_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": build_detector("yolov8s", 1)}, tmp_path / "s.pt")
+    with pytest.raises(InputError, match=r"another architecture: \d+ of 355 tensors fit"):
+        load_pretrained(build_detector("yolov8n", 1), tmp_path / "s.pt")
+
+
+def test_coco_weights_without_a_network_name_file_folder_and_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    with pytest.raises(InputError) as error:
+        coco_weights("yolov8n", tmp_path)
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(part in message for part in ("yolov8n.pt", str(tmp_path), "pretrain=null"))
+
+
+def test_coco_weights_on_disk_need_no_network(tmp_path: Path) -> None:
+    (tmp_path / "yolov8n.pt").write_bytes(b"anything")
+    assert coco_weights("yolov8n", tmp_path) == tmp_path / "yolov8n.pt"
+
+
+@pytest.mark.parametrize("content", [b"not weights", b"short"])
+def test_a_bad_download_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    class Answer:
+        headers = {"Content-Length": "11"}  # noqa: RUF012 a stand-in
+
+        def __enter__(self) -> Answer:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def read(self) -> bytes:
+            return content
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer())
+    with pytest.raises(InputError, match=r"broke off at 5 of 11|not a PyTorch weights file"):
+        coco_weights("yolov8n", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("cuda:99", "CUDA device"), ("quantum", "not a device"), ("xpu", "not supported")],
+)
+def test_an_absent_device_is_an_error_not_a_silent_cpu(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        pick_device(name)
+
+
+def test_cpu_and_auto_are_devices() -> None:
+    assert pick_device("cpu").type == "cpu"
+    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
