@@ -1,0 +1,105 @@
+"""Which frames an evaluation runs on, and under which settings: what evaluate.py needs before it can measure."""
+
+from __future__ import annotations
+
+import difflib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_utils.config import load_config, override_config
+from data_utils.config_sections import Config
+from data_utils.errors import InputError
+from data_utils.images import list_images
+from data_utils.manifest import ManifestRow, read_manifest
+
+PARTS = ("train", "val", "test")
+_BUILDS_THE_MODEL = ("model", "sr_layers", "sr_decoder", "sr_resblocks")  # config keys the weights depend on
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationSet:
+    """Frames to evaluate on: `label` for headings and file names, `sizes` by stem (empty without a manifest)."""
+
+    label: str
+    loader: Any
+    sizes: dict[str, ManifestRow]
+    notes: tuple[str, ...]
+
+
+def evaluation_config(trained: Config, config_path: str | None, overrides: Iterable[str], weights: str) -> Config:
+    """Return the settings to evaluate with: the checkpoint's, with another data set where one is asked for.
+
+    The file at `config_path`, where given, replaces the sections `dataset` and `eval`; `overrides` come last. Raises
+    InputError when the data set's classes differ from the checkpoint's, or an override asks for another architecture.
+    """
+    config = trained
+    if config_path is not None:
+        other = load_config(config_path)
+        config = trained.model_copy(update={"dataset": other.dataset, "eval": other.eval})
+    config = override_config(config, overrides)
+    if config.dataset.names != trained.dataset.names:
+        raise InputError(
+            f"{weights}: trained on {_classes(trained)}, but data set {config.dataset.name} has {_classes(config)}; "
+            "name weights trained on these classes, or another data set with --config"
+        )
+    changed = [key for key in _BUILDS_THE_MODEL if getattr(config, key) != getattr(trained, key)]
+    if changed:
+        raise InputError(f"{weights}: {', '.join(changed)} cannot be overridden: the weights were trained with another")
+    return config
+
+
+def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
+    """Open `data`: train, val or test of split number `split`, or the name of a set under dataset.external.
+
+    Raises InputError for an unknown name and for lists, labels or images that are missing or wrong.
+    """
+    from data_utils.dataset import SREYOLODataset, make_loader
+
+    processed, list_file, label = _locate(config, split, data)
+    manifest = processed / "manifest.csv"
+    sizes = read_manifest(manifest) if manifest.is_file() else {}
+    hr_images = processed / "hr" / "images"
+    hr_dir = hr_images if config.has_branch and config.run.sr_metric_frames and hr_images.is_dir() else None
+    with tempfile.TemporaryDirectory() as scratch:
+        list_file = list_file or _list_of_all(processed, sizes, Path(scratch))
+        dataset = SREYOLODataset(list_file, hr_dir, config=config, uint8=True)
+    batch_size = config.eval.batch_size or config.batch_size
+    loader = make_loader(dataset, batch_size, workers=config.run.workers, shuffle=False, seed=config.seed)
+    return EvaluationSet(label, loader, sizes, _notes(config, data))
+
+
+def _locate(config: Config, split: int, data: str) -> tuple[Path, Path | None, str]:
+    """Return the prepared folder, the list of frames (None: all in the manifest) and a label."""
+    dataset = config.dataset
+    if data in PARTS:
+        return Path(dataset.processed), dataset.split_list(split, data), f"{dataset.name}_split{split}_{data}"
+    if data in dataset.external:
+        external = dataset.external[data]
+        return Path(external.processed), Path(external.list_file) if external.list_file else None, data
+    known = [*PARTS, *dataset.external]
+    near = difflib.get_close_matches(data, known, n=1)
+    hint = f", did you mean '{near[0]}'?" if near else ""
+    raise InputError(f"--data {data}: not among {', '.join(known)}{hint} Name more sets under dataset.external")
+
+
+def _list_of_all(processed: Path, sizes: dict[str, ManifestRow], folder: Path) -> Path:
+    if not sizes:
+        raise InputError(f"{processed / 'manifest.csv'}: missing or empty; prepare this set, or give it a list_file")
+    images = list_images(processed / "lr" / "images")
+    list_file = folder / "all.txt"
+    listed = [str(path.resolve()) for path in images if path.stem in sizes]
+    list_file.write_text("\n".join(listed) + "\n", encoding="utf-8")
+    return list_file
+
+
+def _notes(config: Config, data: str) -> tuple[str, ...]:
+    if config.dataset.group == "patient" or data not in PARTS:
+        return ()
+    return (f"Split by {config.dataset.group}: NOT patient-independent, expect worse on new patients.",)
+
+
+def _classes(config: Config) -> str:
+    return f"{config.dataset.nc} classes {list(config.dataset.names)}"

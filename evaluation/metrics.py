@@ -1,0 +1,206 @@
+"""The numbers of an evaluation, as plain values that go into JSON. What is not defined is None, never NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from data_utils.config_sections import Config
+from data_utils.types import FrameResult
+from evaluation.benchmark import measure_fps, measure_gflops, measure_speed
+from evaluation.coco import RECALL_POINTS, AveragePrecision, SizeReference, average_precision
+from evaluation.image_quality import ReconstructionQuality
+from evaluation.matching import OperatingPoint, best_f1, confusion_matrix, healthy_frames
+from evaluation.predictions import ASSUMED_SIZE, NON_FINITE, Sizes, predict
+
+__all__ = [
+    "compute_ap50",
+    "compute_ap50_by_size",
+    "detection_metrics",
+    "evaluate_full",
+    "measure_fps",
+    "measure_gflops",
+    "measure_speed",
+    "quick_validate",
+]
+
+Metrics = dict[str, Any]
+# What a training log takes from `detection_metrics`: the measures, without the tables and the settings.
+LOGGED = (
+    *("ap50", "ap50_small", "ap50_medium", "ap50_large", "map50_95"),
+    *("precision", "recall", "f1", "best_threshold", "tp", "fp", "fn", "n_healthy", "n_healthy_alarmed"),
+)
+
+
+def compute_ap50(results: Sequence[FrameResult], nc: int = 1) -> float | None:
+    """Return AP at IoU 0.5, the mean over the classes that have truth; None without truth, 0 without detections."""
+    return average_precision(results, nc).ap
+
+
+def compute_ap50_by_size(
+    results: Sequence[FrameResult], nc: int = 1, size_reference: SizeReference = "original"
+) -> dict[str, float | None]:
+    """Return AP at IoU 0.5 of small (< 32x32), medium (< 96x96) and large boxes, in pixels of `size_reference`."""
+    return average_precision(results, nc, size_reference=size_reference).ap_by_size
+
+
+def detection_metrics(results: Sequence[FrameResult], config: Config) -> Metrics:
+    """Summarise detections: AP, counts at the best-F1 threshold, and what the numbers rest on.
+
+    "ap50" and its kin are taken at `config.iou_thresh` (0.5 unless changed; named in the result). "best_threshold" is
+    chosen on these very frames. "confusion" has a row for each class found and a column for each true one, the
+    background last.
+    """
+    nc = config.dataset.nc
+    scored = average_precision(results, nc, config.iou_thresh, config.eval.max_det, config.eval.size_reference)
+    point = best_f1(results, config.iou_thresh)
+    matrix = confusion_matrix(results, nc, config.iou_thresh, point.threshold)
+    n_healthy, n_alarmed = healthy_frames(results, point.threshold)
+    return {
+        "ap50": scored.ap,
+        **{f"ap50_{size}": value for size, value in scored.ap_by_size.items()},
+        "map50_95": scored.map50_95,
+        **_operating_point(point),
+        "n_frames": len(results),
+        "n_boxes": sum(scored.n_boxes_by_class),
+        **{f"n_{size}": count for size, count in scored.n_boxes_by_size.items()},
+        "n_healthy": n_healthy,
+        "n_healthy_alarmed": n_alarmed,
+        "size_reference": config.eval.size_reference,
+        "iou_thresh": config.iou_thresh,
+        "conf_thresh": config.conf_thresh,
+        "nms_iou": config.eval.nms_iou,
+        "max_det": config.eval.max_det,
+        "imgsz": config.imgsz_lr,
+        "n_assumed_size": sum(ASSUMED_SIZE in result.extra for result in results),
+        "n_non_finite": sum(NON_FINITE in result.extra for result in results),
+        "per_class": _per_class(scored, matrix, config.dataset.names),
+        "confusion": matrix.tolist(),
+        "confusion_labels": [*config.dataset.names, "background"],
+        "pr_curves": _curves(scored, config.dataset.names),
+    }
+
+
+def quick_validate(
+    model: nn.Module,
+    loader: Any,
+    device: torch.device | str,
+    config: Config,
+    sizes: Sizes | None = None,
+    *,
+    precision: str = "fp32",
+    sr_frames: int = 0,
+) -> Metrics:
+    """Score one pass for the log of a training: the measures `LOGGED`, "ap50[<class>]" with several classes; no timing.
+
+    With `sr_frames` above 0, a branch, and HR frames in the batches, PSNR and SSIM over about that many frames too.
+    """
+    quality = ReconstructionQuality(sr_frames, _n_frames(loader)) if sr_frames else None
+    results = predict(model, loader, device, config, sizes, precision=precision, quality=quality)
+    full = detection_metrics(results, config)
+    by_class = {f"ap50[{row['name']}]": row["ap50"] for row in full["per_class"]} if config.dataset.nc > 1 else {}
+    return {**{name: full[name] for name in LOGGED}, **by_class, **_reconstruction(quality, sizes)}
+
+
+def evaluate_full(
+    model: nn.Module,
+    loader: Any,
+    device: torch.device | str,
+    config: Config | None = None,
+    sizes: Sizes | None = None,
+    *,
+    precision: str = "fp32",
+    n_warmup: int = 50,
+    n_iters: int = 500,
+    max_seconds: float | None = 20.0,
+    progress: bool = False,
+) -> Metrics:
+    """Measure everything: detection, reconstruction (with a branch and HR frames), speed, cost and parameters.
+
+    `config` defaults to that of the loader's data set. Speed is taken at batch 1 in fp32, the network alone, for at
+    most `max_seconds`; "params" counts what runs at inference, "params_training" the SR branch too.
+    """
+    settings: Config = loader.dataset.config if config is None else config
+    quality = ReconstructionQuality(settings.run.sr_metric_frames, _n_frames(loader))
+    results = predict(
+        model, loader, device, settings, sizes, precision=precision, quality=quality, progress=progress
+    )
+    speed = measure_speed(model, settings.imgsz_lr, n_warmup, n_iters, max_seconds)
+    n_params, n_branch = _n_params(model), _n_params(getattr(model, "sr_branch", None))
+    return {
+        **detection_metrics(results, settings),
+        **_reconstruction(quality, sizes),
+        "fps": speed.fps,
+        "fps_median_ms": speed.median_ms,
+        "fps_p95_ms": speed.p95_ms,
+        "fps_n_iters": speed.n_iters,
+        "fps_threads": speed.threads,
+        "fps_device": speed.device,
+        "gflops": measure_gflops(model, settings.imgsz_lr),
+        "params": n_params - n_branch,
+        "params_training": n_params,
+    }
+
+
+def _operating_point(point: OperatingPoint) -> Metrics:
+    return {
+        "precision": point.precision,
+        "recall": point.recall,
+        "f1": point.f1,
+        "best_threshold": point.threshold,
+        "tp": point.tp,
+        "fp": point.fp,
+        "fn": point.fn,
+    }
+
+
+def _per_class(scored: AveragePrecision, matrix: Any, names: Sequence[str]) -> list[Metrics]:
+    """List AP and, at the shared best-F1 threshold, the counts of each class; undefined without truth of the class."""
+    rows = []
+    for k, name in enumerate(names):
+        tp, n_found, n_true = int(matrix[k, k]), int(matrix[k].sum()), int(matrix[:, k].sum())
+        defined = n_true > 0
+        rows.append(
+            {
+                "name": name,
+                "n_boxes": n_true,
+                "ap50": scored.ap_by_class[k],
+                "precision": tp / max(n_found, 1) if defined else None,
+                "recall": tp / n_true if defined else None,
+                "f1": 2 * tp / (n_found + n_true) if defined else None,
+                "tp": tp,
+                "fp": n_found - tp,
+                "fn": n_true - tp,
+            }
+        )
+    return rows
+
+
+def _curves(scored: AveragePrecision, names: Sequence[str]) -> dict[str, Any]:
+    """Precision at COCO's 101 recall points, for each class with truth: what evaluation/plots.py draws."""
+    curves = zip(names, scored.curve_by_class, strict=True)
+    return {
+        "recall": np.round(RECALL_POINTS, 2).tolist(),
+        "precision": {name: np.round(curve, 6).tolist() for name, curve in curves if curve is not None},
+    }
+
+
+def _reconstruction(quality: ReconstructionQuality | None, sizes: Sizes | None) -> Mapping[str, Any]:
+    if quality is None or not quality.stems:
+        return {}
+    rows = [sizes[stem] for stem in quality.stems if sizes and stem in sizes]
+    native = sum(row.hr_kind == "native" for row in rows)
+    return {**quality.means(), "n_sr_frames": len(quality.stems), "n_sr_native": native if rows else None}
+
+
+def _n_params(module: nn.Module | None) -> int:
+    return 0 if module is None else sum(parameter.numel() for parameter in module.parameters())
+
+
+def _n_frames(loader: Any) -> int:
+    dataset = getattr(loader, "dataset", None)
+    return len(dataset) if dataset is not None else sum(len(batch["img_path"]) for batch in loader)

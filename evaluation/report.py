@@ -1,0 +1,156 @@
+"""Metrics as an aligned table for the terminal and as CSV; evaluate.py and the trainer's closing words share it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from evaluation.paper import PAPER_COLUMN
+
+NOT_DEFINED = "n/a"
+SIZES = {"small": "< 32x32", "medium": "< 96x96", "large": ">= 96x96"}
+
+
+def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align text cells under their headers: the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [headers, *rows]) for column in range(len(headers))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = (
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "  ".join([first, *others]).rstrip()
+
+    return "\n".join([line(headers), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def format_value(value: float | int | None, digits: int = 3) -> str:
+    """Write a number with thousands separators and, if it is a fraction, `digits` decimals; None and NaN are "n/a"."""
+    if value is None or not math.isfinite(value):
+        return NOT_DEFINED
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
+
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (key, label, value as text) of the measures that `metrics` holds, in reading order.
+
+    `metrics` is what evaluate_full or quick_validate returned; what it lacks is left out.
+    """
+    rows: list[tuple[str, str, str]] = []
+
+    def add(key: str, label: str, digits: int = 3, suffix: str = "") -> None:
+        if key in metrics:
+            rows.append((key, label, format_value(metrics[key], digits) + suffix))
+
+    ap = _ap_name(metrics)
+    add("ap50", ap)
+    for size, bound in SIZES.items():
+        add(f"ap50_{size}", f"{ap} {size} ({bound}, n={format_value(metrics.get(f'n_{size}'))})")
+    add("map50_95", "mAP50-95")
+    at = _at_threshold(metrics)
+    for key in ("precision", "recall", "f1"):
+        add(key, f"{key.capitalize()} {at}")
+    _reconstruction_rows(metrics, add)
+    if "fps" in metrics:
+        threads = f", {metrics['fps_threads']} threads" if metrics["fps_device"] == "cpu" else ""
+        add("fps", f"FPS (batch 1, {metrics['fps_device']}{threads})", digits=1)
+    add("gflops", f"GFLOPs (at {metrics.get('imgsz')})", digits=2)
+    add("params", "Parameters at inference")
+    if metrics.get("params_training") != metrics.get("params"):
+        add("params_training", "Parameters in training")
+    return rows
+
+
+def format_report(
+    metrics: Mapping[str, Any], title: str, paper: Mapping[str, float] | None = None, notes: Sequence[str] = ()
+) -> str:
+    """Lay out one evaluation: measures (beside the paper's, if any), classes, confusion counts, notes."""
+    rows = metric_rows(metrics)
+    headers, cells = ["", "value"], [[label, value] for _, label, value in rows]
+    if paper:
+        headers.append(PAPER_COLUMN)
+        for (key, _, _), row in zip(rows, cells, strict=True):
+            row.append(format_value(paper[key], 2) if key in paper else "")
+    parts = [title, format_table(headers, cells)]
+    if len(metrics["per_class"]) > 1:
+        parts.append(_class_table(metrics))
+    parts.append(_confusion_table(metrics))
+    parts.append("\n".join(f"- {note}" for note in [*_standing_notes(metrics), *notes]))
+    return "\n\n".join(parts)
+
+
+def csv_rows(metrics: Mapping[str, Any], paper: Mapping[str, float]) -> list[dict[str, object]]:
+    """Return one {"metric", "class", "value", "paper"} for each single value in `metrics`; undefined ones are empty."""
+    rows: list[dict[str, object]] = [
+        {"metric": key, "class": "all", "value": value, "paper": paper.get(key)}
+        for key, value in metrics.items()
+        if value is None or isinstance(value, (int, float, str))
+    ]
+    for per_class in metrics["per_class"]:
+        values = {key: value for key, value in per_class.items() if key != "name"}
+        rows += [{"metric": k, "class": per_class["name"], "value": v, "paper": None} for k, v in values.items()]
+    return rows
+
+
+def _ap_name(metrics: Mapping[str, Any]) -> str:
+    iou_thresh = metrics.get("iou_thresh", 0.5)
+    return "AP50" if iou_thresh == 0.5 else f"AP@{iou_thresh:g}"
+
+
+def _at_threshold(metrics: Mapping[str, Any]) -> str:
+    threshold = metrics.get("best_threshold")
+    return f"@ {NOT_DEFINED if threshold is None else format(threshold, '.3g')}"
+
+
+def _reconstruction_rows(metrics: Mapping[str, Any], add: Callable[..., None]) -> None:
+    for measure, digits, unit in (("psnr", 2, " dB"), ("ssim", 4, "")):
+        add(measure, f"{measure.upper()} of SR output (n={metrics.get('n_sr_frames')})", digits, unit)
+        add(f"{measure}_bicubic", f"{measure.upper()} of bicubic upsampling", digits, unit)
+
+
+def _class_table(metrics: Mapping[str, Any]) -> str:
+    columns = ("ap50", "precision", "recall", "f1", "n_boxes", "tp", "fp", "fn")
+    headers = ["class", _ap_name(metrics), "precision", "recall", "F1", "boxes", "TP", "FP", "FN"]
+    rows = [[row["name"], *(format_value(row[column]) for column in columns)] for row in metrics["per_class"]]
+    return format_table(headers, rows)
+
+
+def _confusion_table(metrics: Mapping[str, Any]) -> str:
+    labels = metrics["confusion_labels"]
+    rows = [
+        [f"found {label}" if label != "background" else "missed", *(format_value(count) for count in counts)]
+        for label, counts in zip(labels, metrics["confusion"], strict=True)
+    ]
+    rows[-1][-1] = ""  # background found as background is not counted
+    return format_table([_at_threshold(metrics), *(f"true {label}" for label in labels)], rows)
+
+
+def _standing_notes(metrics: Mapping[str, Any]) -> list[str]:
+    pixels = "original frame's" if metrics["size_reference"] == "original" else f"{metrics['imgsz']} px input's"
+    notes = [
+        f"{metrics['n_frames']} frames, {metrics['n_boxes']} boxes. Frames without a box: {metrics['n_healthy']}, of "
+        f"these with a detection at the threshold: {metrics['n_healthy_alarmed']}.",
+        f"Sizes are counted in the {pixels} pixels (eval.size_reference = {metrics['size_reference']}).",
+        f"A hit has IoU >= {metrics['iou_thresh']:g}; scores > {metrics['conf_thresh']:g}, NMS at IoU "
+        f"{metrics['nms_iou']:g}, at most {metrics['max_det']} boxes a frame.",
+    ]
+    if metrics["best_threshold"] is not None:
+        notes.append("The threshold is the one with the best F1 on these same frames, so P, R and F1 are optimistic.")
+    if metrics["n_assumed_size"]:
+        notes.append(
+            f"{metrics['n_assumed_size']} frames are not in the manifest: original size taken to be the HR side."
+        )
+    if metrics["n_non_finite"]:
+        notes.append(f"{metrics['n_non_finite']} frames gave NaN or infinite outputs, which were left out.")
+    if metrics.get("n_sr_native") is not None:
+        notes.append(
+            f"{metrics['n_sr_native']} of the {metrics['n_sr_frames']} HR targets are native, the rest upsampled."
+        )
+    if "fps" in metrics:
+        notes.append(
+            f"FPS is 1000 / median of {metrics['fps_n_iters']} passes of the network alone, "
+            f"{metrics['fps_median_ms']:.1f} ms (95 % below {metrics['fps_p95_ms']:.1f} ms)."
+        )
+    return notes
