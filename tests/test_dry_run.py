@@ -1,0 +1,48 @@
+"""What a run would train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import PreparedSet
+
+from data_utils.config import load_config, override_config
+from data_utils.errors import InputError
+from training.dry_run import describe_run, require_prepared
+
+
+def test_counts_are_those_of_the_lists(tiny_prepared: PreparedSet) -> None:
+    config = tiny_prepared.config
+    text = describe_run(config, 1, None)
+    for part in ("train", "val", "test"):
+        n_frames = len(config.dataset.split_list(1, part).read_text().split("\n")) - 1
+        assert f"{part:<10} {n_frames} frames" in text
+    assert "weights: random" in text
+    assert "deep on layers 4-8, fused at stride 2, width 64, 16 blocks, staged upsampler" in text
+
+
+def test_plain_training_is_called_so(tiny_prepared: PreparedSet) -> None:
+    text = describe_run(override_config(tiny_prepared.config, ["c1=0"]), 1, "mine.pt")
+    assert "none: plain detector training" in text
+    assert "weights: mine.pt" in text
+
+
+def test_a_missing_split_names_those_found(tiny_prepared: PreparedSet) -> None:
+    with pytest.raises(InputError, match=r"no such split list \(found: split1\)"):
+        require_prepared(tiny_prepared.config.dataset, 7, "x.yaml")
+
+
+def test_bad_labels_stop_a_dry_run_too(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    (tmp_path / "split1").mkdir()
+    (tmp_path / "split1" / "train.txt").write_text("")
+    config = override_config(tiny_prepared.config, [f"dataset.splits='{tmp_path}'"])
+    with pytest.raises(InputError, match="empty"):
+        describe_run(config, 1, None)
+
+
+def test_the_published_settings_are_described() -> None:
+    config = load_config("configs/train.yaml")
+    assert (config.lr0, config.lrf, config.epochs, config.patience, config.batch_size) == (0.05, 0.2, 100, 50, 16)
+    assert (config.c1, config.c2, config.c3, config.c4) == (0.1, 7.5, 1.5, 0.5)
+    assert (config.imgsz_lr, config.imgsz_hr, config.seed, config.optim.weight_decay) == (640, 1280, 42, 1e-4)

@@ -1,0 +1,70 @@
+"""Parameter groups and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from data_utils.config import load_config
+from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+
+CONFIG = load_config("configs/train.yaml", ["epochs=10", "optim.warmup_epochs=2"])
+
+
+def small_net() -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1, bias=False))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("AdamW", torch.optim.AdamW), ("SGD", torch.optim.SGD)])
+def test_no_decay_on_norms_and_biases(name: str, kind: type) -> None:
+    net = small_net()
+    optimizer = build_optimizer(net, load_config("configs/train.yaml", [f"optimizer={name}"]))
+    assert isinstance(optimizer, kind)
+    decayed, spared = optimizer.param_groups
+    assert decayed["weight_decay"] == 1e-4
+    assert spared["weight_decay"] == 0
+    assert {id(p) for p in decayed["params"]} == {id(net[0].weight), id(net[2].weight)}
+    assert {id(p) for p in spared["params"]} == {id(net[0].bias), id(net[1].weight), id(net[1].bias)}
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    net = small_net()
+    net[0].requires_grad_(False)
+    groups = build_optimizer(net, CONFIG).param_groups
+    assert sum(len(group["params"]) for group in groups) == 3
+
+
+def test_schedule_warms_up_linearly_then_follows_the_cosine() -> None:
+    steps = 5  # an epoch; 10 steps of warm-up, 50 in all
+    rates = [learning_rate(step, steps, CONFIG) for step in range(50)]
+    assert rates[0] == pytest.approx(0.05 / 10)
+    assert rates[4] == pytest.approx(0.05 / 2)
+    assert max(rates) == rates[9] == pytest.approx(0.05)
+    assert rates[10] == pytest.approx(0.05)
+    assert rates[49] == pytest.approx(0.01)  # lr0 * lrf, as published
+    middle = 0.05 * (0.2 + 0.8 * (1 + math.cos(math.pi * 20 / 39)) / 2)
+    assert rates[30] == pytest.approx(middle)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates[9:]))
+
+
+def test_schedule_without_warm_up_and_past_the_end() -> None:
+    config = load_config("configs/train.yaml", ["epochs=1", "optim.warmup_epochs=0"])
+    assert learning_rate(0, 1, config) == pytest.approx(0.05)
+    assert learning_rate(99, 4, config) == pytest.approx(0.01)
+
+
+def test_setting_the_rate_and_clipping() -> None:
+    net = small_net()
+    optimizer = build_optimizer(net, CONFIG)
+    set_learning_rate(optimizer, 0.125)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([30.0, 40.0])
+    assert clip_gradients([parameter], 0) == pytest.approx(50)
+    assert parameter.grad.tolist() == [30, 40]
+    assert clip_gradients([parameter], 10) == pytest.approx(50)
+    assert parameter.grad.tolist() == pytest.approx([6, 8], rel=1e-4)

@@ -1,0 +1,35 @@
+"""Counters of a run and the lines it prints."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.progress import Progress, ProgressPrinter
+
+ROW = {"total_loss": 3.0, "l_sr": 0.1, "l_bbox": 0.2, "l_dfl": 0.3, "l_cls": 0.4, "lr": 0.002, "images_per_s": 12.34}
+
+
+def test_better_means_strictly_higher_and_none_always_counts() -> None:
+    progress = Progress(best_ap50=0.5, best_epoch=3)
+    assert progress.is_better(0.51)
+    assert not progress.is_better(0.5)
+    assert progress.is_better(None)
+    assert Progress().is_better(0.0)
+
+
+def test_state_survives_a_round_trip() -> None:
+    progress = Progress(epoch=3, step=9, batches=12, best_ap50=0.25, best_epoch=2)
+    other = Progress()
+    other.load(progress.state())
+    assert other == progress
+
+
+@pytest.mark.parametrize(("ap50", "expected"), [(0.5, "AP50 0.500"), (None, "AP50 n/a")])
+def test_an_epoch_is_one_line(capsys: pytest.CaptureFixture[str], ap50: float | None, expected: str) -> None:
+    with ProgressPrinter(4, 10, 0) as printer:
+        printer.batch()
+        printer.epoch(1, {**ROW, "ap50": ap50})
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    for part in ("epoch   1/4", "sr 0.100", "lr 0.002", "12.3 img/s", "left", expected):
+        assert part in line

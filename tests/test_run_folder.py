@@ -1,0 +1,74 @@
+"""Run folders: names, records, resuming, fixed copies."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from data_utils.config import load_config
+from data_utils.config_sections import Config
+from data_utils.errors import InputError
+from training.run_folder import (
+    copy_to_fixed_names,
+    finish_record,
+    is_finished,
+    new_run_dir,
+    newest_run_dir,
+    resumed_run,
+    write_record,
+)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return load_config(
+        "configs/train.yaml", [f"run.results_dir='{tmp_path}'", f"run.weights_dir='{tmp_path / 'weights'}'", "lr0=1e-3"]
+    )
+
+
+def test_unnamed_runs_never_share_a_folder(config: Config) -> None:
+    folders = {new_run_dir(config, 1) for _ in range(3)}
+    assert len(folders) == 3
+    assert all(folder.name.startswith("lesions_split1_") for folder in folders)
+
+
+def test_a_record_says_what_ran_and_gives_the_settings_back(config: Config) -> None:
+    run_dir = new_run_dir(config, 2)
+    write_record(run_dir, config, 2, precision="fp32")
+    record = json.loads((run_dir / "run.json").read_text())
+    assert record.items() >= {"dataset": "lesions", "split": 2, "precision": "fp32"}.items()
+    assert not is_finished(run_dir)
+    assert resumed_run(str(run_dir), "unused", 1, []) == (run_dir, config, 2)
+    assert resumed_run(str(run_dir / "run.json"), "unused", 1, [])[0] == run_dir
+    finish_record(run_dir, {"ap50": 0.5})
+    assert is_finished(run_dir)
+
+
+def test_the_newest_run_of_the_split_is_resumed(config: Config) -> None:
+    older, newer, other = (new_run_dir(config, split) for split in (1, 1, 2))
+    for age, (run_dir, split) in enumerate(((other, 2), (newer, 1), (older, 1))):
+        write_record(run_dir, config, split)
+        os.utime(run_dir / "run.json", (1e9 - age, 1e9 - age))
+    assert newest_run_dir(config, 1) == newer
+    with pytest.raises(InputError, match="no run of data set 'lesions', split 3"):
+        newest_run_dir(config, 3)
+
+
+def test_resuming_nothing_or_with_overrides_is_refused(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a run folder"):
+        resumed_run(str(tmp_path / "none"), "unused", 1, [])
+    with pytest.raises(InputError, match=r"leave out lr0=0\.1"):
+        resumed_run(str(tmp_path), "unused", 1, ["lr0=0.1"])
+
+
+def test_fixed_names_are_copies(config: Config, tmp_path: Path) -> None:
+    run_dir = new_run_dir(config, 3)
+    for name in ("best.pt", "last.pt", "log.csv"):
+        (run_dir / name).write_text(name)
+    copies = copy_to_fixed_names(run_dir, config, 3)
+    expected = ["weights/best_split3.pt", "weights/last_split3.pt", "train_log_split3.csv"]
+    assert [str(path.relative_to(tmp_path)) for path in copies] == expected
+    assert [path.read_text() for path in copies] == ["best.pt", "last.pt", "log.csv"]

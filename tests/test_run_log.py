@@ -1,0 +1,102 @@
+"""CSV and JSONL logs and their mirrors."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_utils.config import load_config
+from training.run_log import RunLog
+
+QUIET = load_config("configs/train.yaml", ["run.wandb=off"])
+
+
+def write_epochs(run_dir: Path, epochs: range, **options: Any) -> None:
+    log = RunLog(run_dir, QUIET, **options)
+    for epoch in epochs:
+        log.batch(epoch, epoch * 10, {"total_loss": 1.0 / epoch})
+        log.epoch(epoch, epoch * 10, {"total_loss": 1.0 / epoch, "ap50": None if epoch == 1 else 0.5})
+    log.close()
+
+
+def rows(run_dir: Path) -> list[dict[str, str]]:
+    with open(run_dir / "log.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def events(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_row_for_each_epoch_and_an_event_for_each_batch(tmp_path: Path) -> None:
+    write_epochs(tmp_path, range(1, 3))
+    assert rows(tmp_path) == [
+        {"epoch": "1", "total_loss": "1", "ap50": ""},
+        {"epoch": "2", "total_loss": "0.5", "ap50": "0.5"},
+    ]
+    expected = [("batch", 1), ("epoch", 1), ("batch", 2), ("epoch", 2)]
+    assert [(event["kind"], event["epoch"]) for event in events(tmp_path)] == expected
+
+
+def test_resuming_drops_what_came_after_the_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_epochs(tmp_path, range(1, 4))
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"kind": "batch", "epo')
+    with open(tmp_path / "log.csv", "a") as file:
+        file.write("4,0.")
+    write_epochs(tmp_path, range(3, 5), resumed_epoch=2)
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2", "3", "4"]
+    assert [e["epoch"] for e in events(tmp_path) if e["kind"] == "epoch"] == [1, 2, 3, 4]
+    assert "a torn line was skipped" in capsys.readouterr().err
+
+
+def test_values_that_are_not_finite_stay_valid_json(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, QUIET)
+    log.batch(1, 1, {"total_loss": float("nan")})
+    log.epoch(1, 1, {"total_loss": float("inf")})
+    log.close()
+    assert events(tmp_path)[0]["total_loss"] is None
+    assert rows(tmp_path)[0]["total_loss"] == ""
+
+
+def test_a_missing_wandb_costs_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    log = RunLog(tmp_path, load_config("configs/train.yaml"))
+    log.epoch(1, 1, {"ap50": 0.5})
+    log.close()
+    assert capsys.readouterr().err.count("warning: W&B is not available") == 1
+    assert rows(tmp_path)[0]["ap50"] == "0.5"
+
+
+def test_a_mirror_that_dies_costs_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from training import run_log
+
+    class Dying:
+        def log(self, values: dict[str, float], step: int) -> None:
+            raise ConnectionError("gone")
+
+    log = RunLog(tmp_path, QUIET)
+    log._mirrors = [run_log._Guarded("W&B", Dying())]
+    for epoch in (1, 2):
+        log.epoch(epoch, epoch, {"ap50": 0.5})
+    log.close()
+    assert capsys.readouterr().err.count("W&B stopped (gone)") == 1
+    assert len(rows(tmp_path)) == 2
+
+
+def test_tensorboard_mirrors_epochs(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = RunLog(tmp_path, load_config("configs/train.yaml", ["run.wandb=off", "run.tensorboard=true"]))
+    log.epoch(1, 7, {"ap50": 0.25})
+    log.close()
+    seen = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in seen.Scalars("epoch/ap50")] == [(7, 0.25)]

@@ -1,0 +1,82 @@
+"""The command: python train.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import REPO_ROOT, PreparedSet
+
+from data_utils.config import override_config
+
+
+def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, str(REPO_ROOT / "train.py"), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120)
+
+
+@pytest.fixture
+def config_file(tiny_prepared: PreparedSet, tmp_path: Path) -> Path:
+    settings = ["sr_decoder=light", "model.branch_width=8", f"run.results_dir='{tmp_path / 'results'}'", "epochs=2"]
+    config = override_config(tiny_prepared.config, settings)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    return tmp_path / "run.yaml"
+
+
+def test_dry_run_says_what_it_would_train_on_and_writes_nothing(config_file: Path, tmp_path: Path) -> None:
+    done = command("--config", str(config_file), "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for part in ("tiny, split 1", "train ", "light on layers 4-8", "0.1 L_SR + 7.5 L_bbox", "nothing was trained"):
+        assert part in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_dry_run_on_a_fresh_clone_names_both_ways_on(tmp_path: Path) -> None:
+    done = command("--config", str(REPO_ROOT / "configs" / "train.yaml"), "--dry-run", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    for part in ("data/splits/split1/train.txt", "data/raw", "data_utils.prepare", "make demo"):
+        assert part in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("lro=1",), "did you mean 'lrf'"),
+        (("--config", "configs/trian.yaml"), "did you mean configs/train.yaml"),
+        (("--resume", "nowhere"), "not a run folder"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], message: str) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.integration
+def test_sigterm_stops_at_an_edge_and_the_run_goes_on(config_file: Path, tmp_path: Path) -> None:
+    arguments = ["--config", str(config_file), "--wandb-off", "--device", "cpu", "epochs=300", "run.name=long"]
+    line = [sys.executable, str(REPO_ROOT / "train.py"), *arguments]
+    process = subprocess.Popen(
+        line, cwd=REPO_ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    run_dir = tmp_path / "results" / "runs" / "long"
+    deadline = time.monotonic() + 90
+    while not (run_dir / "last.pt").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    assert f"go on with: python train.py --resume {run_dir}".encode() in stderr
+    assert b"Traceback" not in stderr
+    settings = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert settings["epochs"] == 300

@@ -1,0 +1,172 @@
+"""Training, on a tiny prepared set."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import PreparedSet
+
+from data_utils.config import override_config
+from data_utils.config_sections import Config
+from data_utils.errors import InputError
+from models.weights import load_model, read_checkpoint
+from training.trainer import NonFiniteLossError, Trainer
+
+SMALL = (
+    "sr_decoder=light",
+    "model.branch_width=8",
+    "model.fusion_stride=8",
+    "optim.warmup_epochs=0",
+    "lr0=0.001",
+    "run.precision=fp32",
+)
+
+
+@pytest.fixture
+def config(tiny_prepared: PreparedSet, tmp_path: Path) -> Config:
+    outputs = (f"run.results_dir='{tmp_path / 'results'}'", f"run.weights_dir='{tmp_path / 'weights'}'")
+    return override_config(tiny_prepared.config, [*SMALL, *outputs])
+
+
+def train(config: Config, **options: Any) -> tuple[Trainer, dict[str, Any]]:
+    trainer = Trainer(config, device="cpu", wandb_off=True, **options)
+    return trainer, trainer.fit()
+
+
+@pytest.mark.integration
+def test_a_run_leaves_what_it_promises(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    config = override_config(config, ["epochs=2", "run.panel_every=2", "run.fixed_copies=true"])
+    trainer, result = train(config)
+    run_dir = trainer.run_dir
+    names = {path.name for path in run_dir.iterdir()}
+    assert names >= {"config.yaml", "run.json", "log.csv", "log.jsonl", "best.pt", "last.pt", "loss_curves.png"}
+    assert {path.suffix for path in (run_dir / "panels").iterdir()} == {".npz", ".png"}
+    assert result["epochs_trained"] == 2
+    with open(run_dir / "log.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(float(row[name]) > 0 for row in rows for name in ("total_loss", "l_sr", "l_cls", "psnr"))
+    model, its_config, meta = load_model(run_dir / "best.pt")
+    assert its_config == config
+    assert meta["epoch"] == result["best_epoch"]
+    expected = read_checkpoint(run_dir / "best.pt")["model"]
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    weights, results = Path(config.run.weights_dir), Path(config.run.results_dir)
+    assert (weights / "best_split1.pt").read_bytes() == (run_dir / "best.pt").read_bytes()
+    assert (weights / "last_split1.pt").exists()
+    assert (results / "train_log_split1.csv").read_bytes() == (run_dir / "log.csv").read_bytes()
+    assert trainer.describe().count("\n") == 4
+    assert f"next: python evaluate.py --weights {run_dir / 'best.pt'}" in trainer.closing_lines(result)
+    assert capsys.readouterr().out.count("epoch ") == 2
+
+
+@pytest.mark.integration
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(config: Config) -> None:
+    def weights(*overrides: str) -> torch.Tensor:
+        trainer, _ = train(override_config(config, overrides))
+        return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+    first = weights()
+    assert torch.equal(first, weights())
+    assert not torch.equal(first, weights("seed=7"))
+
+
+def test_one_batch_is_learnt(config: Config) -> None:
+    trainer = Trainer(override_config(config, ["augment.mosaic=0"]), device="cpu", wandb_off=True)
+    batch = max(trainer.train_loader, key=lambda candidate: len(candidate["labels"]))
+    trainer.model.train()
+    totals, reconstructions = [], []
+    for _ in range(15):
+        losses = trainer._loss(batch)
+        losses["total_loss"].backward()
+        trainer._step()
+        totals.append(losses["total_loss"].item())
+        reconstructions.append(losses["l_sr"].item())
+    assert totals[-1] < 0.7 * totals[0]
+    assert reconstructions[-1] < reconstructions[0]
+
+
+@pytest.mark.integration
+def test_a_resumed_run_ends_like_an_uninterrupted_one(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = override_config(config, ["epochs=3", "optim.accumulate=2", "batch_size=3"])
+    whole, _ = train(override_config(config, ["run.name=whole"]))
+
+    cut = override_config(config, ["run.name=cut"])
+    stopped = Trainer(cut, device="cpu", wandb_off=True)
+    validate = stopped._validate
+
+    def stop_in_the_second_epoch() -> dict[str, Any]:
+        if stopped.progress.epoch == 1:
+            raise KeyboardInterrupt
+        return validate()
+
+    monkeypatch.setattr(stopped, "_validate", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit()
+    resumed, _ = train(cut, resume=stopped.run_dir)
+
+    for one, other in ((whole.model, resumed.model), (whole.ema.model, resumed.ema.model)):
+        expected = other.state_dict()
+        assert all(torch.equal(value, expected[name]) for name, value in one.state_dict().items())
+    timeless = [_rows_without_time(trainer.run_dir / "log.csv") for trainer in (whole, resumed)]
+    assert timeless[0] == timeless[1]
+
+
+def _rows_without_time(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "images_per_s"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.integration
+def test_a_finished_run_and_other_settings_are_not_resumed(config: Config) -> None:
+    trainer, _ = train(config)
+    with pytest.raises(InputError, match="this run is finished"):
+        Trainer(config, device="cpu", resume=trainer.run_dir)
+    (trainer.run_dir / "run.json").write_text("{}")
+    with pytest.raises(InputError, match="other settings"):
+        Trainer(override_config(config, ["lr0=0.5"]), device="cpu", resume=trainer.run_dir)
+
+
+@pytest.mark.integration
+def test_patience_ends_a_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.4, 0.3, 0.2, 0.1])
+    trainer = Trainer(override_config(config, ["epochs=5", "patience=2"]), device="cpu", wandb_off=True)
+    monkeypatch.setattr(trainer, "_validate", lambda: {"ap50": next(scores)})
+    result = trainer.fit()
+    assert (result["epochs_trained"], result["best_epoch"], result["ap50"]) == (3, 1, 0.5)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(config, device="cpu", wandb_off=True)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    criterion = trainer.criterion.forward
+
+    def spoiled(*arguments: Any) -> dict[str, torch.Tensor]:
+        return {**criterion(*arguments), "total_loss": torch.tensor(math.nan), "l_cls": torch.tensor(math.nan)}
+
+    monkeypatch.setattr(trainer.criterion, "forward", spoiled)
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1: total_loss nan, .*l_cls nan; files: .*\.jpg") as stopped:
+        trainer.fit()
+    assert "\n" not in str(stopped.value)
+    assert stopped.value.exit_code == 75
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+
+
+def test_a_missing_device_or_weights_file_stops_before_anything_is_written(config: Config) -> None:
+    with pytest.raises(InputError, match="CUDA device"):
+        Trainer(config, device="cuda:99")
+    with pytest.raises(InputError, match="no such file"):
+        Trainer(config, device="cpu", weights="nowhere.pt")
+    assert not (Path(config.run.results_dir) / "runs").exists()
+
+
+def test_a_named_run_is_never_overwritten(config: Config) -> None:
+    named = override_config(config, ["run.name=mine"])
+    Trainer(named, device="cpu")
+    with pytest.raises(InputError, match=r"this run exists; go on with --resume .*mine"):
+        Trainer(named, device="cpu")

@@ -1,0 +1,54 @@
+"""Train SRE-YOLO on one split: python train.py --split 1 [--config FILE] [key=value ...]."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from data_utils.errors import run_command
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Train SRE-YOLO on one split of a prepared data set.")
+    parser.add_argument("--config", default="configs/train.yaml", help="settings (default: %(default)s, as published)")
+    parser.add_argument("--split", type=int, default=1, help="split number (default: %(default)s)")
+    parser.add_argument("--weights", help="initial detector weights, overriding `pretrain`")
+    parser.add_argument("--resume", nargs="?", const="newest", metavar="RUN", help="go on with a run (default: newest)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
+    parser.add_argument("--wandb-off", action="store_true", help="no Weights & Biases log")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be trained on, and stop")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as lr0=1e-3")
+    return parser.parse_intermixed_args()
+
+
+def main() -> None:
+    """Train, or say what would be trained on."""
+    arguments = parse_arguments()
+    from data_utils.config import load_config
+    from training.dry_run import describe_run, require_prepared
+
+    if arguments.resume:
+        from training.run_folder import resumed_run
+
+        run_dir, config, split = resumed_run(arguments.resume, arguments.config, arguments.split, arguments.overrides)
+    else:
+        run_dir, split = None, arguments.split
+        config = load_config(arguments.config, arguments.overrides)
+    require_prepared(config.dataset, split, arguments.config)
+    if arguments.dry_run:
+        print(describe_run(config, split, arguments.weights))
+        return
+
+    # Waiting OpenMP threads that spin lose several-fold when anything else wants a core; torch reads this at import.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from training.trainer import Trainer
+
+    trainer = Trainer(config, split, arguments.weights, arguments.device, resume=run_dir, wandb_off=arguments.wandb_off)
+    print(trainer.describe())
+    result = trainer.fit()
+    print(trainer.closing_lines(result))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,119 @@
+"""The paper's ablation runs: read from configs/ablations.yaml, listed, and run one after another."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from data_utils.config import load_config, read_yaml
+from data_utils.config_sections import Section
+from data_utils.errors import InputError
+
+SUMMARY_COLUMNS = ("name", "tables", "overrides", "paper_ap50", "ap50", "fps", "gflops", "epochs_trained", "state")
+
+
+class AblationRun(Section):
+    """One run of the paper's tables: what to change in train.yaml, and what was published.
+
+    needs: what the run lacks before it can be trained here, or None.
+    """
+
+    tables: tuple[int, ...]
+    overrides: tuple[str, ...]
+    paper: dict[str, float]
+    needs: str | None = None
+    note: str | None = None
+
+
+def read_ablations(path: str | Path, config_path: str | Path) -> dict[str, AblationRun]:
+    """Read the registry and check every override against the config; raises InputError naming the run."""
+    runs: dict[str, AblationRun] = {}
+    for name, values in read_yaml(path).get("runs", {}).items():
+        try:
+            # Strict sections take a YAML list for a tuple only when told that it comes from text.
+            runs[name] = AblationRun.model_validate_json(json.dumps(values))
+            load_config(config_path, runs[name].overrides)
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
+            raise InputError(f"{path}: run '{name}': {'; '.join(problems)}") from None
+        except InputError as error:
+            raise InputError(f"{path}: run '{name}': {error}") from None
+    if not runs:
+        raise InputError(f"{path}: lists no runs")
+    return runs
+
+
+def run_ablation(
+    name: str,
+    overrides: Sequence[str],
+    *,
+    config_path: str | Path = "configs/train.yaml",
+    split: int = 1,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Train with `overrides`, evaluate on the test list, and save `results/ablations/<name>.json`.
+
+    Returns {"name", "overrides", "ap50", "fps", "gflops", "epochs_trained"}. Raises InputError as training does.
+    """
+    from evaluation.evaluation_run import evaluate_checkpoint
+    from training.trainer import Trainer
+
+    config = load_config(config_path, overrides)
+    trained = Trainer(config, split, device=device).fit()
+    metrics = evaluate_checkpoint(Path(trained["best"]), split=split, device_name=device).metrics
+    result = {
+        "name": name,
+        "overrides": list(overrides),
+        **{key: metrics[key] for key in ("ap50", "fps", "gflops")},
+        "epochs_trained": trained["epochs_trained"],
+    }
+    path = result_path(name, config.run.results_dir)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return result
+
+
+def result_path(name: str, results_dir: str | Path = "results") -> Path:
+    """Return where the result of run `name` is kept."""
+    return Path(results_dir) / "ablations" / f"{name}.json"
+
+
+def write_summary(runs: Mapping[str, AblationRun], states: Mapping[str, str], results_dir: str | Path) -> Path:
+    """Write `ablation_summary.csv`: every run with its published AP50, ours where there is one, and its state."""
+    path = Path(results_dir) / "ablation_summary.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list[str](SUMMARY_COLUMNS), extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for name, run in runs.items():
+            saved = result_path(name, results_dir)
+            result = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
+            described: dict[str, Any] = {
+                "name": name,
+                "tables": " ".join(map(str, run.tables)),
+                "overrides": " ".join(run.overrides),
+                "paper_ap50": run.paper.get("ap50"),
+                "state": states[name],
+            }
+            writer.writerow({**result, **described})
+    return path
+
+
+def describe(runs: Mapping[str, AblationRun]) -> str:
+    """Return the table of runs for the terminal: name, tables, published AP50, overrides, and what is missing."""
+    width = max(map(len, runs))
+    lines = [f"{'run':<{width}}  tables   paper AP50  overrides"]
+    for name, run in runs.items():
+        tables = ",".join(map(str, run.tables))
+        lines.append(f"{name:<{width}}  {tables:<7}  {run.paper['ap50']:<10.2f}  {' '.join(run.overrides)}")
+        remarks = {"needs": run.needs, "note": run.note}
+        lines += [f"{'':<{width}}  {label}: {text}" for label, text in remarks.items() if text]
+    return "\n".join(lines)

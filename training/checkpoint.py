@@ -1,0 +1,99 @@
+"""A run's full state on disk, so that a resumed run goes on as if it had not stopped.
+
+Checkpoints hold tensors and plain values only (NumPy's generator as plain lists), hence `weights_only=True` reads them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_utils.errors import InputError
+from models.weights import load_state, read_checkpoint, write_checkpoint
+
+LAST, PREVIOUS, BEST = "last.pt", ("last.1.pt", "last.2.pt"), "best.pt"
+
+
+def save_last(run_dir: Path, content: dict[str, Any]) -> None:
+    """Write `last.pt`, verified by reading it back before the two older ones move on; a failed save loses nothing."""
+    fresh = run_dir / "last.new.pt"
+    try:
+        write_checkpoint(fresh, content)
+        read_checkpoint(fresh)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    newest_first = [run_dir / LAST, *(run_dir / name for name in PREVIOUS)]
+    for newer, older in reversed(list(itertools.pairwise(newest_first))):
+        if newer.exists():
+            os.replace(newer, older)
+    os.replace(fresh, run_dir / LAST)
+    _sync_folder(run_dir)
+
+
+def newest_checkpoint(run_dir: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the newest readable checkpoint of a run. Raises InputError naming the fault when there is none."""
+    candidates = [run_dir / name for name in ("last.new.pt", LAST, *PREVIOUS)]
+    problems = []
+    for path in candidates:
+        if not path.exists():
+            continue
+        try:
+            return path, read_checkpoint(path)
+        except InputError as error:
+            problems.append(str(error))
+    raise InputError("; ".join(problems) or f"{run_dir}: holds no checkpoint to resume from")
+
+
+def random_state() -> dict[str, Any]:
+    """Capture Python's, NumPy's, torch's and CUDA's generators as tensors and plain values."""
+    state: Any = np.random.get_state(legacy=True)  # noqa: NPY002 the global generator is meant
+    name, keys, position, has_gauss, cached = state
+    return {
+        "python": _plain(random.getstate()),
+        "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Put back what `random_state` captured."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def restore(trainer: Any, checkpoint: dict[str, Any], where: str) -> None:
+    """Load model, average, optimiser, scaler, progress and generators into a freshly built trainer."""
+    load_state(trainer.model, checkpoint["model"], where)
+    load_state(trainer.ema.model, checkpoint["ema"], where)
+    trainer.ema.updates = checkpoint["ema_updates"]
+    trainer.optimizer.load_state_dict(checkpoint["optimizer"])
+    trainer.scaler.load_state_dict(checkpoint["scaler"])
+    trainer.progress.load(checkpoint["progress"])
+    restore_random_state(checkpoint["random"])
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is durable only once its folder is; Windows cannot open folders and needs no such call.
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,63 @@
+"""The training loss (Baldini et al. 2025, equation of section 2.3): c1*L_SR + c2*L_bbox + c3*L_dfl + c4*L_cls.
+
+Legend: B batch; S input side; nc classes; A anchors; R reg_max (16).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.backbone import ultralytics_module
+from models.sre_yolo import SREYOLO
+
+# term -> the constructor's weight for it, in the paper's order
+LOSS_TERMS = {"l_sr": "c1", "l_bbox": "c2", "l_dfl": "c3", "l_cls": "c4"}
+LOSS_COLUMNS = ("total_loss", *LOSS_TERMS)
+
+
+class SREYOLOLoss(nn.Module):
+    """Weighted sum of four terms; the terms themselves are returned unweighted.
+
+    l_sr: mean absolute error against the HR frame. l_bbox: 1 - CIoU. l_dfl: distribution focal loss. l_cls: BCE. The
+    last three are YOLOv8's, normalised by the sum of the task-aligned target scores.
+
+    loss_scale: `sum` is the plain sum above. `batch` multiplies the detection terms, and not L_SR, by the batch size,
+    as ultralytics and SuperYOLO do; the branch's effective weight is then c1 / B.
+    """
+
+    def __init__(self, model: SREYOLO, c1: float, c2: float, c3: float, c4: float, loss_scale: str = "sum") -> None:
+        super().__init__()
+        self.weights = {"l_sr": c1, "l_bbox": c2, "l_dfl": c3, "l_cls": c4}
+        self.loss_scale = loss_scale
+        self._detection_loss = ultralytics_module("utils.loss").v8DetectionLoss(model.backbone.detector)
+
+    def forward(self, model_output: dict[str, Any], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compare the model's output with float `labels` [N, 6] (index in batch, class, cx, cy, w, h in [0, 1]) and,
+        where the model has a branch, float `hr_image` [B, 3, 2S, 2S] in [0, 1].
+
+        Returns scalars: total_loss (differentiable), l_sr, l_bbox, l_dfl, l_cls (unweighted, differentiable).
+        """
+        predictions = model_output["predictions"]
+        raw = predictions[1] if isinstance(predictions, tuple) else predictions
+        l_sr = self._sr_term(model_output["sr_output"], targets)
+        terms = {"l_sr": l_sr, **self._detection_terms(raw, targets["labels"])}
+        batch_scale = raw["scores"].shape[0] if self.loss_scale == "batch" else 1
+        scale = {"l_sr": 1, "l_bbox": batch_scale, "l_dfl": batch_scale, "l_cls": batch_scale}
+        total = torch.stack([self.weights[name] * scale[name] * terms[name] for name in LOSS_TERMS]).sum()
+        return {"total_loss": total, **terms}
+
+    def _sr_term(self, sr_output: Tensor | None, targets: dict[str, Tensor]) -> Tensor:
+        if sr_output is None:
+            return targets["labels"].new_zeros(())
+        return F.l1_loss(sr_output.float(), targets["hr_image"].float())
+
+    def _detection_terms(self, raw: dict[str, Any], labels: Tensor) -> dict[str, Tensor]:
+        # The assigner works in float32: half precision would round box coordinates to several pixels.
+        preds = {"boxes": raw["boxes"].float(), "scores": raw["scores"].float(), "feats": raw["feats"]}
+        batch = {"batch_idx": labels[:, 0], "cls": labels[:, 1], "bboxes": labels[:, 2:]}
+        _, (l_bbox, l_cls, l_dfl), _ = self._detection_loss.get_assigned_targets_and_loss(preds, batch)
+        return {"l_bbox": l_bbox, "l_dfl": l_dfl, "l_cls": l_cls}

@@ -1,0 +1,117 @@
+"""The run folder: its name, its record of settings and machine, and the copies under the guide's fixed names."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from data_utils.config import config_hash, load_config
+from data_utils.config_sections import Config
+from data_utils.errors import InputError
+from training.checkpoint import BEST, LAST
+
+RUN_RECORD = "run.json"
+
+
+def new_run_dir(config: Config, split: int) -> Path:
+    """Make and return `<results>/runs/<name>`; raises InputError when a named run exists."""
+    runs = Path(config.run.results_dir) / "runs"
+    if config.run.name:
+        run_dir = runs / config.run.name
+        if run_dir.exists():
+            raise InputError(f"{run_dir}: this run exists; go on with --resume {run_dir}, or choose another run.name")
+    else:
+        name = f"{config.dataset.name}_split{split}_{time.strftime('%Y%m%d-%H%M%S')}"
+        free = [name, *(f"{name}-{n}" for n in range(2, 100))]
+        run_dir = next(runs / candidate for candidate in free if not (runs / candidate).exists())
+    run_dir.mkdir(parents=True)
+    return run_dir
+
+
+def resumed_run(asked: str, config_path: str, split: int, overrides: list[str]) -> tuple[Path, Config, int]:
+    """Resolve `--resume [RUN]` into run folder, the settings it was started with, and its split.
+
+    Raises InputError when there is no such run, or when overrides are given: a resumed run keeps its settings.
+    """
+    if overrides:
+        raise InputError(f"--resume goes on with the run's own settings; leave out {' '.join(overrides)}")
+    run_dir = newest_run_dir(load_config(config_path), split) if asked == "newest" else Path(asked)
+    if run_dir.is_file():
+        run_dir = run_dir.parent
+    try:
+        record = json.loads((run_dir / RUN_RECORD).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        raise InputError(f"--resume {asked}: not a run folder (no readable {RUN_RECORD} in {run_dir})") from None
+    return run_dir, load_config(run_dir / "config.yaml"), int(record["split"])
+
+
+def newest_run_dir(config: Config, split: int) -> Path:
+    """Return the newest run of this data set and split, for a bare --resume."""
+    folders = Path(config.run.results_dir).glob(f"runs/*/{RUN_RECORD}")
+    runs = [(record.stat().st_mtime, record.parent) for record in folders if _is_of(record, config, split)]
+    if not runs:
+        raise InputError(f"--resume: no run of data set '{config.dataset.name}', split {split}, under results/runs")
+    return max(runs)[1]
+
+
+def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None:
+    """Write config.yaml and run.json: the command, the machine, versions and the settings' hash."""
+    settings = config.model_dump(mode="json")
+    (run_dir / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    record = {
+        "dataset": config.dataset.name,
+        "split": split,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "config_hash": config_hash(config),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        **more,
+    }
+    (run_dir / RUN_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def finish_record(run_dir: Path, result: dict[str, Any]) -> None:
+    """Add the run's result to run.json."""
+    path = run_dir / RUN_RECORD
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["result"] = result
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Say whether the run ended by itself."""
+    path = run_dir / RUN_RECORD
+    return path.exists() and "result" in json.loads(path.read_text(encoding="utf-8"))
+
+
+def copy_to_fixed_names(run_dir: Path, config: Config, split: int) -> list[Path]:
+    """Copy checkpoints and log to the names the guide fixed; returns the copies."""
+    weights, results = Path(config.run.weights_dir), Path(config.run.results_dir)
+    pairs = [
+        (run_dir / BEST, weights / f"best_split{split}.pt"),
+        (run_dir / LAST, weights / f"last_split{split}.pt"),
+        (run_dir / "log.csv", results / f"train_log_split{split}.csv"),
+    ]
+    for source, target in pairs:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return [target for _, target in pairs]
+
+
+def _is_of(record: Path, config: Config, split: int) -> bool:
+    try:
+        values = json.loads(record.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return False
+    return values.get("dataset") == config.dataset.name and values.get("split") == split

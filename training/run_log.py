@@ -1,0 +1,172 @@
+"""What a run writes down: CSV and JSONL on disk are the truth, W&B and TensorBoard mirror them.
+
+log.csv has a row for each epoch, log.jsonl an event for each batch and each epoch.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from data_utils.config_sections import Config
+
+
+class RunLog:
+    """Writers of one run folder. `resumed_epoch` drops what an interrupted epoch had written after it."""
+
+    def __init__(self, run_dir: Path, config: Config, wandb_off: bool = False, resumed_epoch: int = 0) -> None:
+        self.csv_path, self.jsonl_path = run_dir / "log.csv", run_dir / "log.jsonl"
+        self._columns: list[str] = []
+        if resumed_epoch:
+            self._keep_until(resumed_epoch)
+        self._jsonl = open(self.jsonl_path, "a", encoding="utf-8")  # noqa: SIM115 lives as long as the run
+        self._mirrors = _open_mirrors(run_dir, config, wandb_off)
+
+    def batch(self, epoch: int, step: int, values: dict[str, float]) -> None:
+        """Record the terms of one batch."""
+        self._event({"kind": "batch", "epoch": epoch, "step": step, **values})
+        for mirror in self._mirrors:
+            mirror.log({f"batch/{name}": value for name, value in values.items()}, step)
+
+    def epoch(self, epoch: int, step: int, values: dict[str, Any]) -> None:
+        """Record the epoch's means and validation metrics; flushes everything to disk."""
+        row = {"epoch": epoch, **values}
+        if not self._columns:
+            self._columns = list(row)
+            if not self.csv_path.exists():
+                self._append_row(self._columns)
+        self._append_row([_cell(row.get(name)) for name in self._columns])
+        self._event({"kind": "epoch", "step": step, **row})
+        self._jsonl.flush()
+        numbers = {f"epoch/{k}": float(v) for k, v in values.items() if isinstance(v, int | float)}
+        for mirror in self._mirrors:
+            mirror.log(numbers, step)
+
+    def close(self) -> None:
+        """Flush and close the files and the mirrors."""
+        self._jsonl.close()
+        for mirror in self._mirrors:
+            mirror.close()
+
+    def _event(self, event: dict[str, Any]) -> None:
+        clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in event.items()}
+        self._jsonl.write(json.dumps(clean) + "\n")
+
+    def _append_row(self, cells: list[Any]) -> None:
+        with open(self.csv_path, "a", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerow(cells)
+
+    def _keep_until(self, epoch: int) -> None:
+        events = [e for e in _read_jsonl(self.jsonl_path) if e.get("epoch", 0) <= epoch]
+        self.jsonl_path.write_text("".join(json.dumps(e) + "\n" for e in events), encoding="utf-8")
+        if self.csv_path.exists():
+            with open(self.csv_path, encoding="utf-8", newline="") as file:
+                header, *rows = list(csv.reader(file)) or [[]]
+            rows = [row for row in rows if len(row) == len(header) and int(row[0]) <= epoch]
+            self._columns = header
+            with open(self.csv_path, "w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+class _WandbMirror:
+    """Weights & Biases; offline unless a key is there. A failure is reported once and never stops a run."""
+
+    def __init__(self, run_dir: Path, config: Config) -> None:
+        import wandb
+
+        online = config.run.wandb == "auto" and bool(os.environ.get("WANDB_API_KEY"))
+        self._run: Any = wandb.init(
+            project="sre-yolo",
+            name=run_dir.name,
+            dir=str(run_dir),
+            config=config.model_dump(mode="json"),
+            mode="online" if online else "offline",
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+        )
+        self._folder = Path(self._run.dir).parent
+        self._offline = not online
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self._run.log(values, step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+        if self._offline:
+            print(f"W&B log kept offline; to upload it: wandb sync {self._folder}")
+
+
+class _TensorBoardMirror:
+    """TensorBoard event files in the run folder."""
+
+    def __init__(self, run_dir: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run_dir / "tensorboard"))
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Guarded:
+    """A mirror whose failure costs one warning: the local log goes on."""
+
+    def __init__(self, name: str, mirror: Any) -> None:
+        self._name, self._mirror = name, mirror
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self._try("log", values, step)
+
+    def close(self) -> None:
+        self._try("close")
+
+    def _try(self, method: str, *args: Any) -> None:
+        if self._mirror is None:
+            return
+        try:
+            getattr(self._mirror, method)(*args)
+        except Exception as error:  # a third party's failure of any kind must not cost the run
+            print(f"warning: {self._name} stopped ({error}); the log in the run folder goes on", file=sys.stderr)
+            self._mirror = None
+
+
+def _open_mirrors(run_dir: Path, config: Config, wandb_off: bool) -> list[_Guarded]:
+    openers = []
+    if not wandb_off and config.run.wandb != "off":
+        openers.append(("W&B", lambda: _WandbMirror(run_dir, config)))
+    if config.run.tensorboard:
+        openers.append(("TensorBoard", lambda: _TensorBoardMirror(run_dir)))
+    mirrors = []
+    for name, opener in openers:
+        try:
+            mirrors.append(_Guarded(name, opener()))
+        except Exception as error:  # missing package, no disk, no network: the local log is enough
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            print(f"warning: {name} is not available ({reason}); the log in the run folder goes on", file=sys.stderr)
+    return mirrors
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    events = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            events.append(json.loads(line))
+        except json.JSONDecodeError:
+            print(f"warning: {path}: a torn line was skipped", file=sys.stderr)
+    return events
+
+
+def _cell(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value
