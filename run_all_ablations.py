@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import os
 import sys
 
 from data_utils.errors import InputError, run_command
@@ -29,6 +28,7 @@ def main() -> int:
     from data_utils.config import load_config
     from training.ablation import describe, read_ablations, result_path, run_ablation, write_summary
     from training.dry_run import require_prepared
+    from training.openmp import limit_spinning
 
     registry = read_ablations(arguments.ablations, arguments.config)
     runs = {name: run for name, run in registry.items() if fnmatch.fnmatch(name, arguments.only)}
@@ -39,7 +39,7 @@ def main() -> int:
         return 0
     config = load_config(arguments.config)
     require_prepared(config.dataset, arguments.split, arguments.config)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see train.py
+    limit_spinning()  # before torch is imported
     states = {}
     for name, run in runs.items():
         if run.needs or result_path(name, config.run.results_dir).exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from data_utils.errors import run_command
 
@@ -40,8 +39,9 @@ def main() -> None:
         print(describe_run(config, split, arguments.weights))
         return
 
-    # Waiting OpenMP threads that spin lose several-fold when anything else wants a core; torch reads this at import.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from training.openmp import limit_spinning
+
+    limit_spinning()  # before torch is imported
     from training.trainer import Trainer
 
     trainer = Trainer(config, split, arguments.weights, arguments.device, resume=run_dir, wandb_off=arguments.wandb_off)
