@@ -23,6 +23,7 @@ from data_utils.config_sections import Config
 from data_utils.errors import InputError
 
 BOOL_TAG = "tag:yaml.org,2002:bool"
+AnySection = typing.TypeVar("AnySection", bound=BaseModel)
 SECTION_FILES = ("model", "dataset")  # keys of train.yaml that may name a file of their own
 # Regex on pydantic's messages -> what a reader of YAML understands.
 PLAIN_WORDING = {
@@ -96,12 +97,12 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     values = _merged(Path(path))
     for override in overrides:
         _apply_override(values, override)
-    return _validated(values, str(path))
+    return make_section(Config, values, str(path))
 
 
 def config_from_dict(values: Mapping[str, Any], where: str) -> Config:
     """Rebuild a Config from `Config.model_dump()`, as stored in a checkpoint; `where` is named in errors."""
-    return _validated(dict(values), where)
+    return make_section(Config, values, where)
 
 
 def override_config(config: Config, overrides: Iterable[str]) -> Config:
@@ -109,7 +110,7 @@ def override_config(config: Config, overrides: Iterable[str]) -> Config:
     values = config.model_dump(mode="json")
     for override in overrides:
         _apply_override(values, override)
-    return _validated(values, "overrides")
+    return make_section(Config, values, "overrides")
 
 
 def config_hash(values: BaseModel | Mapping[str, Any]) -> str:
@@ -125,6 +126,9 @@ def _merged(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     if "names" in values and "base" not in values and "lr0" not in values:
         # A dataset file by itself (configs/dataset.yaml): everything else is as in the train.yaml beside it.
         values = {"base": "train.yaml", "dataset": values}
+        if not (path.parent / "train.yaml").is_file():
+            raise InputError(f"{path}: a data set file by itself takes the rest from a train.yaml beside it, and "
+                             "there is none; move it, or write `base: PATH/train.yaml` and `dataset:` around it")
     for key in SECTION_FILES:
         if isinstance(values.get(key), str):
             values[key] = read_yaml(path.parent / values[key])
@@ -155,10 +159,22 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise InputError(f"'{override}': '{parent}' is a value, not a section, so '{key}' cannot be set")
         node = child
-    value = _parse_yaml(text, f"override {key}")
+    value = text.strip() if _is_plain_text(key.strip(), text) else _parse_yaml(text, f"override {key}")
     if isinstance(value, dict) and isinstance(node.get(last), dict):
         value = _laid_over(node[last], value)
     node[last] = value
+
+
+def _is_plain_text(key: str, text: str) -> bool:
+    """Whether `text` stands for itself: paths and patterns hold what YAML would cut off (" #") or read as something."""
+    section: type[BaseModel] | None = Config
+    *parents, last = key.split(".")
+    for parent in parents:
+        field = section.model_fields.get(parent) if section else None
+        section = _section_of(field.annotation) if field else None
+    field = section.model_fields.get(last) if section else None
+    means_something = not text.strip() or text.strip().lower() in ("null", "~") or text.lstrip().startswith(("'", '"'))
+    return field is not None and field.annotation in (str, str | None) and not means_something
 
 
 def _parse_yaml(text: str, name: str) -> Any:
@@ -180,9 +196,10 @@ def _parse_yaml(text: str, name: str) -> Any:
         raise InputError(f"{name}: not valid YAML: {error or type(error).__name__}") from None
 
 
-def _validated(values: dict[str, Any], where: str) -> Config:
+def make_section(section: type[AnySection], values: Mapping[str, Any], where: str) -> AnySection:
+    """Make one section of these values; raises InputError naming `where` and the key, as for a config file."""
     try:
-        return Config.model_validate(values)
+        return section.model_validate(dict(values))
     except ValidationError as error:
         problems = [_explain(dict(problem)) for problem in error.errors()]
         raise InputError(f"{where}: " + "; ".join(problems)) from None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
 
+NO_ROOM = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES)
+BAD_PATH = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 EXIT_OK, EXIT_FAULT, EXIT_BAD_INPUT, EXIT_RESUMABLE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 75, 130, 143
 
 
@@ -30,6 +33,8 @@ class InterruptedRun(ResumableError):
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and leave the process: one line on stderr for bad input, a traceback only for our own faults."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal or pipe without unicode shows \xfc, no traceback
     try:
         code = main() or EXIT_OK
         sys.stdout.flush()  # here, so that a closed pipe is met below and not while Python shuts down
@@ -44,10 +49,13 @@ def run_command(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_OK
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES):
+        place = error.filename2 or error.filename or "output"  # the second is the target of a rename
+        if error.errno in NO_ROOM:
+            code = _complain(f"{place}: {error.strerror}; free or change the folder and run again", EXIT_RESUMABLE)
+        elif error.errno in BAD_PATH:
+            code = _complain(f"{place}: {error.strerror}; change the path, or move what is in the way", EXIT_BAD_INPUT)
+        else:
             raise
-        code = _complain(f"{error.filename or 'output'}: {error.strerror}; free or change the folder and run again",
-                         EXIT_RESUMABLE)
     sys.exit(code)
 
 

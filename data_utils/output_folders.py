@@ -11,28 +11,33 @@ from pathlib import Path
 from data_utils.config_sections import Config, DatasetSection
 from data_utils.errors import InputError, ResumableError
 
+COPY_FOLDERS = (Path("lr/images"), Path("lr/labels"), Path("hr/images"))  # below dataset.processed
 # Low estimates, in bytes a pixel: they catch a disk that cannot do, and never refuse one that can.
 LEAST_BYTES_PER_PIXEL = {"jpg": 0.05, "png": 0.3}
 
 
 def check_outputs_outside_raw(dataset: DatasetSection) -> None:
     """Raise InputError if anything would be written into the raw folder, which is read-only for us."""
-    raw = Path(dataset.raw).resolve()
+    raw = _real(dataset.raw)
     processed = Path(dataset.processed)
     outputs = {
-        "dataset.processed": (processed, processed / "lr", processed / "hr"),
+        "dataset.processed": (processed, *(processed / folder for folder in COPY_FOLDERS)),  # each may be a link
         "dataset.splits": (Path(dataset.splits),),
         "dataset.filter_log": (Path(dataset.filter_log),),
     }
     for key, paths in outputs.items():
         for path in paths:
-            if path.resolve().is_relative_to(raw):
+            if _real(path).is_relative_to(raw):
                 raise InputError(
                     f"{key} = {path} lies in the source folder {raw}, which is never written; change {key}"
                 )
     for path in (processed / "lr", processed / "hr"):
-        if raw.is_relative_to(path.resolve()):
+        if raw.is_relative_to(_real(path)):
             raise InputError(f"dataset.raw = {raw} lies in the output folder {path}; change dataset.processed")
+
+
+def _real(path: str | Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve() raises on a circle of links
 
 
 def make_writable(folder: Path) -> None:
@@ -89,12 +94,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def remove_leftovers(processed: Path) -> None:
-    """Remove the temporary files that killed runs left in a locked folder."""
-    for path in sorted(processed.rglob(".tmp-*")):
-        path.unlink(missing_ok=True)
+    """Remove the temporary files that killed runs left in a locked folder; the raw set may lie below it."""
+    for folder in (processed, *(processed / folder for folder in COPY_FOLDERS)):
+        for path in sorted(folder.glob(".tmp-*")):
+            path.unlink(missing_ok=True)
 
 
 def strangers(processed: Path, stems: set[str]) -> list[Path]:
     """Return the files among the copies that belong to none of `stems`: nobody's, or put there by hand."""
-    folders = (processed / "lr" / "images", processed / "lr" / "labels", processed / "hr" / "images")
+    folders = [processed / folder for folder in COPY_FOLDERS]
     return sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir() if path.stem not in stems)

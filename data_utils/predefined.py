@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -55,7 +56,8 @@ def _index(frames: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     names: dict[str, list[str]] = {}
     for stem, filename in frames:
         path = PurePosixPath(filename)
-        for name in dict.fromkeys((filename, str(path.with_suffix("")), path.name, path.stem, stem)):
+        ways = (filename, str(path.with_suffix("")), path.name, path.stem, stem)
+        for name in dict.fromkeys(map(_plain, ways)):
             names.setdefault(name, []).append(filename)
     return names
 
@@ -91,8 +93,13 @@ def _from_list_file(path: Path, names: Mapping[str, list[str]]) -> Iterator[tupl
         name, where = line.strip(), f"{path}:{number}"
         if not name:
             continue
-        filenames = names.get(name, [])
+        filenames = names.get(_plain(name), [])
         if len(filenames) != 1:
             found = "no raw frame has that name" if not filenames else f"it can mean {' or '.join(filenames[:3])}"
             raise InputError(f"{where}: '{name}': {found}; list stems or paths below the raw folder")
         yield filenames[0], where
+
+
+def _plain(name: str) -> str:
+    """Spell a name in one way, whatever system wrote it: "./images\\é.jpg" is "images/é.jpg"."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))

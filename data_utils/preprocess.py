@@ -6,17 +6,21 @@ config, on all cores, and only for what changed; these functions are for single 
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePath, PurePosixPath
 
 from data_utils.atomic import write_csv
+from data_utils.config import make_section
 from data_utils.config_sections import FilterSection, SplitSection
 from data_utils.errors import InputError
-from data_utils.frame_jobs import resized_pair
-from data_utils.images import UnreadableImage, image_size, list_images, read_bgr, write_image
+from data_utils.formats.identity import MetadataRow, read_metadata
+from data_utils.formats.labels import Findings
+from data_utils.formats.raw_set import LESION_ANSWERS
+from data_utils.formats.sources import Source, pair_with_labels
+from data_utils.frame_jobs import SUFFIXES, resized_pair
+from data_utils.images import IMAGE_SUFFIXES, UnreadableImage, image_size, list_images, read_bgr, write_image
 from data_utils.quality import Reason, rejection_reasons, score_frame
 from data_utils.split_report import write_splits
 from data_utils.splits import SplitItem, check_split, hold_outs
@@ -27,7 +31,6 @@ LR_IMAGES = Path("data/processed/lr/images")
 LR_SIDE, HR_SIDE = 640, 1280  # pixels, the published sizes
 MAX_STEM_BYTES = 250  # file systems allow names of 255, with the suffix
 LOG_COLUMNS = ("filename", "reason")
-_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "": None}
 
 
 def filter_frames(
@@ -46,14 +49,14 @@ def filter_frames(
     """
     source, target = Path(src_dir), Path(dst_dir)
     _check_apart(source, target)
-    thresholds = FilterSection(blur_thresh=blur_thresh, bright_min=bright_min, bright_max=bright_max, glare_max=None)
+    limits = {"blur_thresh": blur_thresh, "bright_min": bright_min, "bright_max": bright_max, "glare_max": None}
+    thresholds = make_section(FilterSection, limits, "filter_frames")
     log: list[tuple[str, Iterable[Reason]]] = []
-    images = _source_images(source)
-    for image in images:
-        label = _label_of(image, source)
-        pair = [(path, target / path.relative_to(source)) for path in (image, label) if path is not None]
-        if reasons := _judge(image, thresholds):
-            log.append((image.relative_to(source).as_posix(), reasons))
+    frames = _source_frames(source)
+    for frame in frames:
+        pair = [(path, target / path.relative_to(source)) for path in (frame.image, frame.label) if path is not None]
+        if reasons := _judge(frame.image, thresholds):
+            log.append((frame.below_raw, reasons))
             for _, copy in pair:
                 copy.unlink(missing_ok=True)  # of an earlier call with other thresholds
             continue
@@ -61,7 +64,7 @@ def filter_frames(
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     write_filter_log(FILTER_LOG, log)
-    return len(images) - len(log), len(log)
+    return len(frames) - len(log), len(log)
 
 
 def write_filter_log(path: str | Path, exclusions: Iterable[tuple[str, Iterable[Reason]]]) -> None:
@@ -81,34 +84,39 @@ def create_dual_resolution(
     """Write dst_lr/images (640x640, bilinear), dst_hr/images (1280x1280, bicubic) and dst_lr/labels; same stems.
 
     Plain resizes without letterbox, so that normalised YOLO boxes, copied as they are, still fit. A frame without a
-    label file gets none. Returns the number of pairs. Raises InputError when two frames share a stem, and, after all
-    others are written, when frames cannot be decoded.
+    label file gets none. A frame's copies in another image format, of an earlier call, are removed. Returns the number
+    of pairs. Raises InputError when two frames share a stem, and, after all others are written, when frames cannot be
+    decoded.
     """
     source, lr_folder, hr_folder = Path(src_dir), Path(dst_lr), Path(dst_hr)
     for target in (lr_folder, hr_folder):
         _check_apart(source, target)
-    images = _source_images(source)
-    stems = {image: frame_stem(image.relative_to(source)) for image in images}
-    check_stems((stem, image) for image, stem in stems.items())
+    if os.path.realpath(lr_folder) == os.path.realpath(hr_folder):
+        raise InputError(f"{hr_folder}: LR and HR copies have the same names, so each needs a folder of its own")
+    if f".{image_format}" not in SUFFIXES:
+        raise InputError(f"image_format = {image_format!r}: allowed: 'jpg' or 'png'")
+    frames = _source_frames(source)
+    stems = [frame_stem(PurePosixPath(frame.below_raw)) for frame in frames]
+    check_stems((stem, frame.image) for stem, frame in zip(stems, frames, strict=True))
     unreadable: list[str] = []
-    for image in images:
+    for stem, frame in zip(stems, frames, strict=True):
         try:
-            bgr = read_bgr(image).bgr
+            bgr = read_bgr(frame.image).bgr
         except UnreadableImage as error:
             unreadable.append(str(error))
             continue
-        name = f"{stems[image]}.{image_format}"
         for folder, resized in zip((lr_folder, hr_folder), resized_pair(bgr, LR_SIDE, HR_SIDE), strict=True):
-            write_image(folder / "images" / name, resized, jpeg_quality)
-        label = _label_of(image, source)
-        if label is not None:
-            copy = lr_folder / "labels" / f"{stems[image]}.txt"
+            write_image(folder / "images" / f"{stem}.{image_format}", resized, jpeg_quality)
+            for suffix in set(SUFFIXES) - {f".{image_format}"}:
+                (folder / "images" / f"{stem}{suffix}").unlink(missing_ok=True)
+        if frame.label is not None:
+            copy = lr_folder / "labels" / f"{stem}.txt"
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(label, copy)
+            shutil.copyfile(frame.label, copy)
     if unreadable:
-        raise InputError(f"{len(unreadable)} of {len(images)} frames have no pair: {'; '.join(unreadable[:5])}; "
+        raise InputError(f"{len(unreadable)} of {len(frames)} frames have no pair: {'; '.join(unreadable[:5])}; "
                          "run filter_frames first")  # fmt: skip
-    return len(images)
+    return len(frames)
 
 
 def make_splits(metadata_csv: str | Path, n_splits: int = 3, seed: int = 42) -> dict[str, dict[str, int]]:
@@ -118,8 +126,8 @@ def make_splits(metadata_csv: str | Path, n_splits: int = 3, seed: int = 42) -> 
     need not exist. A line of a list is the absolute path of an LR image below ./data/processed/lr/images. Returns
     {"split1": {"train": N, "val": N, "test": N}, ...}. Raises InputError with file:line, or for too few patients.
     """
-    items = _read_items(Path(metadata_csv))
-    splits = hold_outs(items, SplitSection(n_splits=n_splits, seed=seed))
+    section = make_section(SplitSection, {"n_splits": n_splits, "seed": seed}, "make_splits")
+    splits = hold_outs(_read_items(Path(metadata_csv)), section)
     for split in splits:
         check_split(split, "patient")
     write_splits(SPLITS, splits, lambda stem: LR_IMAGES / f"{stem}.jpg")
@@ -144,8 +152,10 @@ def check_pairs(lr_dir: str | Path, hr_dir: str | Path) -> list[str]:
 
 def frame_stem(path: PurePath) -> str:
     """Return the stem of a frame's copies: "images/p1/0001.jpg" becomes "p1_0001", as in a raw set."""
-    parts = path.with_suffix("").parts
-    return "_".join(parts[1:] if parts[0] == "images" and len(parts) > 1 else parts)
+    *folders, name = path.parts
+    if "images" in folders:
+        del folders[len(folders) - 1 - folders[::-1].index("images")]  # the last of them
+    return "_".join([*folders, path.stem if path.suffix.lower() in IMAGE_SUFFIXES else name])
 
 
 def check_stems(named: Iterable[tuple[str, Path]]) -> None:
@@ -171,20 +181,11 @@ def _judge(image: Path, thresholds: FilterSection) -> tuple[Reason, ...]:
         return (Reason("unreadable", str(error)),)
 
 
-def _source_images(source: Path) -> list[Path]:
-    folder = source / "images" if (source / "images").is_dir() else source
-    images = list_images(folder) if folder.is_dir() else []
-    if not images:
+def _source_frames(source: Path) -> list[Source]:
+    frames = pair_with_labels(source, ["images"], ["labels"], ".txt", Findings()) if source.is_dir() else []
+    if not frames:
         raise InputError(f"{source}: no images in this folder, nor in images/ below it")
-    return images
-
-
-def _label_of(image: Path, source: Path) -> Path | None:
-    """Return the frame's label file: below labels/ where there is images/, else beside the frame."""
-    inside = source / "images"
-    label = source / "labels" / image.relative_to(inside) if image.is_relative_to(inside) else image
-    label = label.with_suffix(".txt")
-    return label if label.is_file() else None
+    return frames
 
 
 def _check_apart(source: Path, target: Path) -> None:
@@ -194,33 +195,23 @@ def _check_apart(source: Path, target: Path) -> None:
 
 
 def _read_items(path: Path) -> list[SplitItem]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            missing = {"filename", "patient_id", "dataset_source"} - set(reader.fieldnames or ())
-            if missing:
-                raise InputError(f"{path}:1: columns {sorted(missing)} are missing")
-            items = [_item(row, f"{path}:{reader.line_num}") for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV file ({error})") from None
+    items = [_item(row) for row in read_metadata(path, Findings()).values()]
     check_stems((item.stem, Path(item.filename)) for item in items)
     return items
 
 
-def _item(row: dict[str, str | None], where: str) -> SplitItem:
-    values = {name: (row.get(name) or "").strip() for name in row if name}
-    for name in ("filename", "patient_id"):
-        if not values[name]:
-            raise InputError(f"{where}: {name} is empty")
-    lesion = values.get("has_lesion", "").lower()
-    if lesion not in _TRUTH:
-        raise InputError(f"{where}: has_lesion = '{lesion}', allowed: 1, 0, true, false, yes, no, or nothing")
+def _item(row: MetadataRow) -> SplitItem:
+    filename, lesion = PurePosixPath(row.filename), row.has_lesion.lower()
+    if filename.is_absolute() or ".." in filename.parts or not filename.name:
+        raise InputError(f"{row.place}: '{row.filename}' is no path below the raw folder; write it from there on")
+    if lesion and lesion not in LESION_ANSWERS:
+        raise InputError(f"{row.place}: has_lesion = '{lesion}', allowed: 1, 0, true, false, yes, no, or nothing")
     return SplitItem(
-        stem=frame_stem(PurePosixPath(values["filename"])),
-        filename=values["filename"],
-        patient_id=values["patient_id"],
-        group=values["patient_id"],
-        source=values["dataset_source"] or "unknown",
-        modality=values.get("modality") or "unknown",
-        has_lesion=_TRUTH[lesion],
+        stem=frame_stem(filename),
+        filename=row.filename,
+        patient_id=row.patient_id,
+        group=row.patient_id,
+        source=row.source,
+        modality=row.modality,
+        has_lesion=LESION_ANSWERS.get(lesion),
     )

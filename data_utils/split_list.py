@@ -14,7 +14,7 @@ import numpy as np
 from data_utils.augment import Labels
 from data_utils.errors import InputError
 from data_utils.formats.yolo import read_labels
-from data_utils.images import image_size
+from data_utils.images import IMAGE_SUFFIXES, image_size
 
 SHOWN = 3  # examples in a message about many files
 
@@ -81,11 +81,14 @@ def read_all_labels(image_paths: Iterable[Path], nc: int, *, allow_background: b
 
 
 def find_hr_partners(image_paths: Sequence[Path], hr_dir: str | Path) -> list[Path]:
-    """Return the HR image with the same stem for each LR image. Raises InputError listing those that have none."""
-    hr_dir = Path(hr_dir)
+    """Return the HR image with the same stem for each LR image: in `hr_dir`, or in its folder images where it has one.
+
+    Raises InputError listing those that have none.
+    """
+    hr_dir = Path(hr_dir) / "images" if Path(hr_dir, "images").is_dir() else Path(hr_dir)
     if not hr_dir.is_dir():
         raise InputError(f"{hr_dir}: no such folder of HR images; run `python -m data_utils.prepare`")
-    by_name = {path.name: path for path in hr_dir.iterdir()}
+    by_name = {path.name: path for path in sorted(hr_dir.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
     by_stem = {path.stem: path for path in by_name.values()}
     partners = [by_name.get(path.name) or by_stem.get(path.stem) for path in image_paths]
     missing = [path for path, partner in zip(image_paths, partners, strict=True) if partner is None]

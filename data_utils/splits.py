@@ -161,8 +161,11 @@ def _best_assignment(
     rng: np.random.Generator,
     drawn: Set[tuple[int, ...]],
 ) -> tuple[int, ...]:
-    """Return the part (index into PARTS) of each group [G]: the best balanced of many that is not `drawn` yet."""
-    trials: list[tuple[bool, float, tuple[int, ...]]] = []
+    """Return the part (index into PARTS) of each group [G]: the best balanced of many that is not `drawn` yet.
+
+    One that was drawn is taken again only where the others would be upside down.
+    """
+    trials: list[tuple[bool, bool, float, tuple[int, ...]]] = []
     for _ in range(TRIALS):
         # random() is the Generator's most stable stream; argsort turns it into an order.
         order = np.argsort(rng.random(len(counts)), kind="stable")
@@ -170,8 +173,9 @@ def _best_assignment(
             parts = fill(counts, targets, order)
             _reach_every_part(parts, counts, targets, eligible)
             assignment = tuple(parts.tolist())
-            trials.append((assignment in drawn, _imbalance(parts, counts, targets), assignment))
-    return min(trials)[2]
+            imbalance = _imbalance(parts, counts, targets)
+            trials.append((_is_upside_down(parts, counts, targets), assignment in drawn, imbalance, assignment))
+    return min(trials)[3]
 
 
 def _filled_greedily(
@@ -217,3 +221,10 @@ def _reach_every_part(
 def _imbalance(parts: NDArray[np.int64], counts: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
     have = np.stack([counts[parts == part].sum(axis=0) for part in range(len(PARTS))], axis=1)  # [S, 3]
     return float(((have - targets) ** 2 / targets).sum(axis=0).sum())
+
+
+def _is_upside_down(parts: NDArray[np.int64], counts: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:
+    """Whether a part meant to hold twice another's frames, or more, holds fewer than that one."""
+    have = np.array([counts[parts == part, 0].sum() for part in range(len(PARTS))])
+    meant = targets[0]
+    return bool(((meant[:, None] >= 2 * meant) & (have[:, None] < have)).any())

@@ -81,7 +81,7 @@ def _drawing_hash() -> str:
 def _read_stamp(out_dir: Path) -> dict:
     try:
         stamp = json.loads((out_dir / STAMP).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise InputError(f"{out_dir / STAMP}: unreadable ({error}); delete the folder and run again") from None

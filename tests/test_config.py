@@ -313,3 +313,19 @@ def test_any_text_is_read_or_refused_never_a_crash(text):
         except InputError:
             continue
         assert config.lr0 > 0
+
+
+@pytest.mark.parametrize("text", ["/data/set #2", "2024", "a: b", "[^/]+", "@x", "1e3", "C:\\data"])
+def test_paths_stand_for_themselves(configs, text):
+    assert load_config(configs / "train.yaml", [f"dataset.raw={text}"]).dataset.raw == text
+
+
+def test_quotes_and_null_keep_their_meaning_for_text(configs):
+    config = load_config(configs / "train.yaml", ["dataset.raw='a b'", "dataset.metadata=null", "pretrain=~"])
+    assert (config.dataset.raw, config.dataset.metadata, config.pretrain) == ("a b", None, None)
+    assert "dataset.raw = None: allowed: text" in refusal(configs / "train.yaml", "dataset.raw=")
+
+
+def test_a_dataset_file_without_a_train_yaml_beside_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text("nc: 1\nnames: [lesion]\n")
+    assert "takes the rest from a train.yaml beside it" in refusal(tmp_path / "mine.yaml")

@@ -451,3 +451,13 @@ def test_real_blood_cell_frames(shared_data: Path, repo_root: Path, tmp_path: Pa
     dataset = SREYOLODataset(tmp_path / "train.txt", tmp_path / "hr/images", augment=True, config=settings)
     for item in (dataset[k] for k in range(4)):
         assert (halved(item["hr_image"]) - item["lr_image"]).abs().mean() < 0.02
+
+
+def test_hr_folder_may_be_named_by_its_parent_and_hold_other_files(data: Path, repo_root: Path):
+    expected = []
+    for k in range(N_FRAMES):
+        for suffix in (".aaa", ".json"):
+            (data / f"hr/images/f{k}{suffix}").write_text("{}")
+        expected.append((data / f"hr/images/f{k}.png").rename(data / f"hr/images/f{k}.PNG"))
+    for hr_dir in (data / "hr", data / "hr/images"):
+        assert SREYOLODataset(data / SPLIT, hr_dir, config=config(repo_root)).hr_paths == expected

@@ -46,6 +46,16 @@ def run(body: str, repo_root: Path, shell_tail: str | None = None) -> subprocess
             75,
             "error: output: Read-only file system; free or change the folder and run again\n",
         ),
+        (
+            "raise OSError(errno.EISDIR, 'Is a directory', 'out/.tmp-1', None, 'out/log.csv')",
+            2,
+            "error: out/log.csv: Is a directory; change the path, or move what is in the way\n",
+        ),
+        (
+            "open('x' * 300)",
+            2,
+            f"error: {'x' * 300}: File name too long; change the path, or move what is in the way\n",
+        ),
     ],
 )
 def test_each_ending_has_its_code_and_one_line(repo_root, body, code, line):
@@ -70,3 +80,9 @@ def test_bad_input_is_a_value_error_and_an_interruption_is_resumable():
     assert issubclass(InputError, ValueError)
     assert isinstance(InterruptedRun("stopped", 130), ResumableError)
     assert ResumableError("x").exit_code == 75
+
+
+def test_output_that_cannot_show_a_name_is_no_fault(repo_root, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    result = run("print('r\\xe4w')", repo_root)
+    assert (result.returncode, result.stdout) == (0, "r\\xe4w\n")

@@ -36,6 +36,7 @@ def test_metadata_says_whose_each_frame_is(tmp_path: Path) -> None:
         (["a.png,P1,s,,"], r"images/b\.png: its patient is unknown: .*metadata\.csv names it in no line"),
         (["a.png,Px7,s,,", "b.png,pX7,s,,"], r"metadata\.csv:3: patient_id differs .*metadata\.csv:2 by upper"),
         (["a.png,P1,s,,,,"], r"metadata\.csv:2: more fields than columns"),
+        ([",,,,", "a.png,P1,s,,"], r"images/b\.png: its patient is unknown"),
         (['a.png,"P1'], r"metadata\.csv:2: not a line of CSV"),
     ],
 )
@@ -125,3 +126,22 @@ def test_random_metadata_raises_input_errors_only(tmp_path_factory: pytest.TempP
     with pytest.raises(InputError) as error:
         read(root)
     assert "\n" not in str(error.value)
+
+
+def test_one_patient_spelled_in_two_ways_of_unicode_is_one(tmp_path: Path) -> None:
+    frames = read(with_metadata(tmp_path, "a.png,M\u00fc,s,,", 'b.png, "Mu\u0308",s,,', ",,,,")).frames
+    assert [frame.group for frame in frames] == ["M\u00fc", "M\u00fc"]
+    root = raw_folder(tmp_path / "folders", {"M\u00fc/a.png": "", "Mu\u0308/b.png": ""})
+    assert len({frame.group for frame in read(root, group_pattern="images/(?P<patient>[^/]+)").frames}) == 1
+
+
+def test_patients_in_folders_that_differ_by_case_alone(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"Px7/a.png": "", "pX7/b.png": ""})
+    with pytest.raises(InputError, match=r"pX7/b\.png: its patient differs from another by upper and lower case"):
+        read(root, group_pattern="(?P<patient>[^/]+)/[^/]*$")
+
+
+def test_a_column_that_stands_twice(tmp_path: Path) -> None:
+    header = "filename,patient_id,patient_id,dataset_source\n"
+    with pytest.raises(InputError, match=r"metadata\.csv:1: column patient_id stands twice"):
+        read(with_metadata(tmp_path, "a.png,1,2,s", header=header))

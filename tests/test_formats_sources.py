@@ -62,3 +62,22 @@ def test_a_line_break_in_a_name_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\?b\.png: a name with a line break") as error:
         read(root, group="image")
     assert "\n" not in str(error.value)
+
+
+def test_exports_with_a_folder_for_each_part(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        raw_folder(tmp_path / part, {"a.png": None})
+        (tmp_path / part / "labels").mkdir()
+        (tmp_path / part / "labels" / "a.TXT").write_text("0 0.5 0.5 0.1 0.1")
+    (tmp_path / "train" / "labels" / "orphan.txt").write_text("")
+    raw_set = read(tmp_path, group="image")
+    assert [(frame.stem, len(frame.annotation)) for frame in raw_set.frames] == [("train_a", 1), ("valid_a", 1)]
+    assert raw_set.counts["label files without an image"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "sought"), [("yolo", r"\.txt below labels/"), ("voc", r"\.xml below Annotations/")]
+)
+def test_a_missing_label_file_says_what_was_sought(tmp_path: Path, name: str, sought: str) -> None:
+    with pytest.raises(InputError, match=rf"a\.png: no label file \({sought} or beside it\); add one"):
+        read(raw_folder(tmp_path, {"a.png": None}), group="image", format=name)

@@ -221,3 +221,11 @@ def test_the_whole_of_bccd_is_read(shared_data: Path) -> None:
     assert result.counts == {"frames": 364, "boxes": 4886, "negative frames": 0, "boxes dropped: without area": 2}
     with pytest.raises(InputError, match=r"BloodImage_00338\.xml:158: a box without area.*BloodImage_00343\.xml:50"):
         read(shared_data, **bccd)
+
+
+@pytest.mark.parametrize(
+    "content", ["<annotations><image/></annotations>", "<html/>", '<annotation xmlns="http://x"></annotation>']
+)
+def test_another_kind_of_xml_is_no_healthy_frame(tmp_path: Path, content: str) -> None:
+    with pytest.raises(InputError, match=r"a\.xml: begins with <.*>, expected Pascal VOC's <annotation>"):
+        read(raw_folder(tmp_path, a=content))

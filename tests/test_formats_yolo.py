@@ -173,7 +173,7 @@ def test_layouts(tmp_path: Path, layout: str) -> None:
 
 def test_a_missing_label_file_is_an_error_unless_background_is_allowed(tmp_path: Path) -> None:
     root = raw_folder(tmp_path, a="0 0.5 0.5 0.5 0.5", b=None)
-    with pytest.raises(InputError, match=r"b\.jpg: no label file; .*dataset\.allow_background"):
+    with pytest.raises(InputError, match=r"b\.jpg: no label file .*dataset\.allow_background"):
         read(root)
     counts = read(root, allow_background=True).counts
     assert counts["frames without a label file, taken as healthy"] == counts["negative frames"] == 1

@@ -35,7 +35,25 @@ def test_outputs_never_lie_in_the_source(raw: Path) -> None:
         run_prepare(raw, f"dataset.processed={link}/out")
     with pytest.raises(InputError, match="lies in the output folder"):
         run_prepare(raw, f"dataset.processed={raw.parent}", f"dataset.raw={raw.parent}/lr/raw")
+    (raw.parent / "linked/lr").mkdir(parents=True)
+    (raw.parent / "linked/lr/images").symlink_to(raw / "images")
+    with pytest.raises(InputError, match=r"dataset\.processed = .*lr/images lies in the source folder"):
+        run_prepare(raw, f"dataset.processed={raw.parent}/linked")
     assert snapshot(raw) == before
+
+
+def test_a_raw_set_below_the_output_folder_keeps_every_file(raw: Path) -> None:
+    (raw / "images" / ".tmp-mine").write_text("somebody's")
+    before = snapshot(raw)
+    assert run_prepare(raw, f"dataset.processed={raw.parent}").n_kept == 12
+    assert snapshot(raw) == before
+
+
+@pytest.mark.parametrize("key", ["raw", "processed", "splits"])
+def test_a_circle_of_links_is_refused_in_one_line(raw: Path, key: str) -> None:
+    (raw.parent / "circle").symlink_to("circle")
+    with pytest.raises(InputError, match=r"circle: (no such folder|a file is in the way)"):
+        run_prepare(raw, f"dataset.{key}={raw.parent}/circle")
 
 
 def test_a_file_in_the_way_and_a_full_disk(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,14 @@ def test_lists_and_prefixes(raw: Path) -> None:
     assert notes == ["1 prepared frames are in no part of the predefined split"]
 
 
+def test_lists_as_other_systems_write_them(raw: Path) -> None:
+    (raw / "train.txt").write_text("./img/s1/0.jpg\nimg\\s1\\1.jpg\nimg/s4/e\u0301.jpg\n", encoding="utf-8")
+    items = [*sequence_items(), SplitItem("s4_\u00e9", "img/s4/\u00e9.jpg", "p", "p/s4")]
+    entries = {"train": ("train.txt",), "val": ("val.txt",), "test": ("img/s3/",)}
+    split, _ = predefined_split(items, entries, raw)
+    assert [item.stem for item in split["train"]] == ["s1_0", "s1_1", "s4_\u00e9"]
+
+
 def test_excluded_frames_may_be_listed(raw: Path) -> None:
     kept = [item for item in sequence_items() if item.stem != "s1_0"]
     entries = {"train": ("train.txt",), "val": ("img/s2/",), "test": ("img/s3/",)}

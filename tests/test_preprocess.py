@@ -205,10 +205,16 @@ def test_make_splits_with_the_required_columns_alone() -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ("x.png,,S,WL,1\n", r"meta\.csv:202: patient_id is empty"),
-        (",P1,S,WL,1\n", r"meta\.csv:202: filename is empty"),
+        ("x.png,,S,WL,1\n", r"meta\.csv:202: patient_id is blank"),
+        (",P1,S,WL,1\n", r"meta\.csv:202: filename is blank"),
         ("x.png,P1,S,WL,maybe\n", r"meta\.csv:202: has_lesion = 'maybe'"),
         ("p0_0.jpg,P1,S,WL,1\n", r"p0_0\.jpg and P0_0\.png would both be written"),
+        ("P0_0.png,P0,S,WL,1\n", r"meta\.csv:202: 'P0_0\.png' stands in meta\.csv:2 already"),
+        ("x.png,Smith, John,S,WL,1\n", r"meta\.csv:202: more fields than columns"),
+        ("x.png,p0,S,WL,1\n", r"meta\.csv:202: patient_id differs from that in meta\.csv:2 by upper and lower case"),
+        ("/data/raw/images/x.png,P1,S,WL,1\n", r"meta\.csv:202: '/data/.*x\.png' is no path below the raw folder"),
+        ("../x.png,P1,S,WL,1\n", r"meta\.csv:202: '\.\./x\.png' is no path below"),
+        (".,P1,S,WL,1\n", r"meta\.csv:202: '\.' is no path below"),
     ],
 )
 def test_bad_metadata_is_named_with_its_line(extra: str, message: str) -> None:
@@ -221,7 +227,54 @@ def test_make_splits_needs_three_patients_and_its_columns() -> None:
     with pytest.raises(InputError, match="over 2 groups"):
         make_splits(write_metadata(Path("meta.csv"), n_patients=2))
     Path("meta.csv").write_text("filename,patient\nx,y\n")
-    with pytest.raises(InputError, match=r"meta\.csv:1: columns \['dataset_source', 'patient_id'\] are missing"):
+    with pytest.raises(InputError, match=r"meta\.csv:1: column patient_id, dataset_source is missing"):
         make_splits("meta.csv")
-    with pytest.raises(InputError, match="not a readable CSV"):
+    with pytest.raises(InputError, match="not a readable UTF-8 text file"):
         make_splits("gone.csv")
+    Path("meta.csv").write_text("filename,patient_id,patient_id,dataset_source\nx,1,2,y\n")
+    with pytest.raises(InputError, match=r"meta\.csv:1: column patient_id stands twice"):
+        make_splits("meta.csv")
+
+
+def test_make_splits_reads_what_spreadsheets_and_exports_write() -> None:
+    names = ("train/images/v1.0_a.jpg", "train\\images\\b.jpg", "./valid/images/c.PNG", "frame 1.5", "e.jpg", "f.jpg")
+    patients = ("001", "1", "M\u00fcller", "Mu\u0308ller", "4", "5")
+    lines = ["filename; patient_id; dataset_source; has_lesion"]
+    lines += [f'{name}; "{patient}"; "S"; 1.0' for name, patient in zip(names, patients, strict=True)]
+    Path("meta.csv").write_text("\n".join([*lines, ";;;"]), encoding="utf-8-sig")
+    assert sum(make_splits("meta.csv", n_splits=1)["split1"].values()) == 6
+    parts = [Path(f"data/splits/split1/{part}.txt").read_text().splitlines() for part in ("train", "val", "test")]
+    stems = {Path(line).name for part in parts for line in part}
+    assert stems == {"train_v1.0_a.jpg", "train_b.jpg", "valid_c.jpg", "frame 1.5.jpg", "e.jpg", "f.jpg"}
+    holders = [part for part in parts if any("valid_c" in line or "frame 1.5" in line for line in part)]
+    assert len(holders) == 1, "one patient, written in two ways"
+
+
+def test_exports_with_a_folder_for_each_part_keep_their_labels() -> None:
+    for part in ("train", "valid"):
+        save(Path(f"src/{part}/images/a.png"), noise())
+        Path(f"src/{part}/labels").mkdir()
+        Path(f"src/{part}/labels/a.TXT").write_bytes(LABEL)
+    assert filter_frames("src", "kept") == (2, 0)
+    assert create_dual_resolution("kept", "lr", "hr") == 2
+    assert sorted(path.name for path in Path("lr").rglob("*.*")) == [
+        "train_a.jpg", "train_a.txt", "valid_a.jpg", "valid_a.txt",
+    ]  # fmt: skip
+
+
+def test_dual_resolution_in_another_format_leaves_no_second_copy() -> None:
+    save(Path("src/a.png"), noise())
+    create_dual_resolution("src", "lr", "hr")
+    create_dual_resolution("src", "lr", "hr", image_format="png")
+    assert [path.name for folder in ("lr", "hr") for path in Path(folder, "images").iterdir()] == ["a.png", "a.png"]
+    with pytest.raises(InputError, match=r"image_format = '\.png': allowed: 'jpg' or 'png'"):
+        create_dual_resolution("src", "lr", "hr", image_format=".png")
+    with pytest.raises(InputError, match="each needs a folder of its own"):
+        create_dual_resolution("src", "both", "./both")
+
+
+def test_impossible_arguments_are_refused_in_one_line(source: Path) -> None:
+    with pytest.raises(InputError, match=r"^filter_frames: blur_thresh = -1: allowed: greater than or equal to 0$"):
+        filter_frames(source, "kept", blur_thresh=-1)
+    with pytest.raises(InputError, match=r"^make_splits: n_splits = 0: allowed: greater than or equal to 1$"):
+        make_splits(write_metadata(Path("meta.csv")), n_splits=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ REQUIRED_COLUMNS = ("filename", "patient_id", "dataset_source")
 
 @dataclass(frozen=True)
 class MetadataRow:
-    """One line of metadata.csv. `sequence` and `has_lesion` are "" where the file has no such column."""
+    """One line of metadata.csv; `filename` with "/". `sequence`, `has_lesion`: "" where the file has no such column."""
 
     place: str  # file:line
     filename: str
@@ -59,12 +60,13 @@ class IdentityFinder:
         self._pattern = re.compile(dataset.group_pattern) if dataset.group_pattern else None  # checked by the config
         self._rows = self._read_rows(dataset.metadata)
         self._used: dict[str, str] = {}  # place of a metadata row -> image it was given to
+        self._spellings: dict[str, str] = {}  # patient without upper and lower case -> patient as first met
         self._check_settings()
 
     def identify(self, source: Source, stem: str) -> Identity | None:
         """Return whose `source` is, or None after recording a problem."""
         row = self._row_of(source)
-        match = self._pattern.search(source.below_raw) if self._pattern else None
+        match = self._pattern.search(unicodedata.normalize("NFC", source.below_raw)) if self._pattern else None
         if self._pattern and match is None:
             self._findings.problem(f"{source.image}: dataset.group_pattern does not match '{source.below_raw}'")
             return None
@@ -73,6 +75,9 @@ class IdentityFinder:
             self._findings.problem(f"{row.place}: not the patient dataset.group_pattern finds in '{source.below_raw}'")
             return None
         patient = row.patient_id if row else found.get("patient") or ""
+        if self._spellings.setdefault(patient.casefold(), patient) != patient:
+            self._findings.problem(f"{source.image}: its patient differs from another by upper and lower case alone; "
+                                   "write one patient in one way")  # fmt: skip
         sequence = found.get("sequence") or (row.sequence if row else "")
         if (self._kind == "patient" and not patient) or (self._kind == "sequence" and not sequence):
             where = f"{self._raw / DEFAULT_METADATA} names it in no line" if self._rows else "it is empty in the path"
@@ -107,20 +112,7 @@ class IdentityFinder:
         path = self._raw / (metadata or DEFAULT_METADATA)
         if metadata is None or (metadata == DEFAULT_METADATA and not path.is_file()):
             return {}  # optional under its default name
-        rows: dict[str, MetadataRow] = {}
-        spellings: dict[str, MetadataRow] = {}
-        for row in _metadata_rows(path, self._findings):
-            key = unicodedata.normalize("NFC", row.filename.replace("\\", "/").removeprefix("./"))
-            if key in rows:
-                self._findings.problem(f"{row.place}: '{row.filename}' stands in {rows[key].place} already")
-                continue
-            rows[key] = row
-            first = spellings.setdefault(row.patient_id.casefold(), row)
-            if first.patient_id != row.patient_id:
-                self._findings.problem(f"{row.place}: patient_id differs from that in {first.place} by upper and lower "
-                                       "case alone; write one patient in one way")  # fmt: skip
-        self._findings.raise_problems()  # the rest depends on this file
-        return rows
+        return read_metadata(path, self._findings)
 
     def _check_settings(self) -> None:
         groups = self._pattern.groupindex if self._pattern else {}
@@ -138,19 +130,39 @@ class IdentityFinder:
             )
 
 
+def read_metadata(path: Path, findings: Findings) -> dict[str, MetadataRow]:
+    """Read metadata.csv into {filename with "/": row}; raises InputError naming file and line of the first problems."""
+    rows: dict[str, MetadataRow] = {}
+    spellings: dict[str, MetadataRow] = {}
+    for row in _metadata_rows(path, findings):
+        if row.filename in rows:
+            findings.problem(f"{row.place}: '{row.filename}' stands in {rows[row.filename].place} already")
+            continue
+        rows[row.filename] = row
+        first = spellings.setdefault(row.patient_id.casefold(), row)
+        if first.patient_id != row.patient_id:
+            findings.problem(f"{row.place}: patient_id differs from that in {first.place} by upper and lower "
+                             "case alone; write one patient in one way")  # fmt: skip
+    findings.raise_problems()  # whatever follows depends on this file
+    return rows
+
+
 def _metadata_rows(path: Path, findings: Findings) -> Iterator[MetadataRow]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))  # one name, one spelling
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable UTF-8 text file ({error}); see dataset.metadata") from None
     header = text.partition("\n")[0]
     delimiter = ";" if ";" in header and "," not in header else ","  # spreadsheets in many languages write ";"
-    reader = csv.DictReader(text.splitlines(keepends=True), delimiter=delimiter, strict=True, restval="")
+    lines = text.splitlines(keepends=True)
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True, restval="", skipinitialspace=True)
     try:
         columns = [(name or "").strip() for name in reader.fieldnames or []]
         missing = [name for name in REQUIRED_COLUMNS if name not in columns]
         if missing:
             raise InputError(f"{path}:1: column {', '.join(missing)} is missing; found: {', '.join(columns)[:200]}")
+        if twice := [name for name, number in Counter(columns).items() if name and number > 1]:
+            raise InputError(f"{path}:1: column {', '.join(twice)} stands twice; keep one")
         reader.fieldnames = columns
         for fields in reader:
             row = _metadata_row(fields, f"{path}:{reader.line_num}", findings)
@@ -165,13 +177,15 @@ def _metadata_row(fields: dict[str | None, str], place: str, findings: Findings)
         findings.problem(f"{place}: more fields than columns; quote values that hold the delimiter")
         return None
     values = {name: value.strip() for name, value in fields.items()}
+    if not any(values.values()):
+        return None  # spreadsheets end in lines of nothing but commas
     for column in ("filename", "patient_id"):
         if not values[column]:
             findings.problem(f"{place}: {column} is blank; fill it in")
             return None
     return MetadataRow(
         place=place,
-        filename=values["filename"],
+        filename=values["filename"].replace("\\", "/").removeprefix("./"),
         patient_id=values["patient_id"],
         source=values["dataset_source"] or "unknown",
         modality=values.get("modality", "") or "unknown",

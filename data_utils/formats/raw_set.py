@@ -19,7 +19,8 @@ from data_utils.types import Annotation, Frame
 if TYPE_CHECKING:
     from data_utils.config_sections import DatasetSection
 
-LESION_ANSWERS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+LESION_ANSWERS = {**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +42,15 @@ class Reader(NamedTuple):
     find_sources: Callable[[DatasetSection, Findings], list[Source]]
     read_source: Callable[[Source, ImageHeader | None, DatasetSection, Findings], Annotation]
     needs_size: bool  # boxes are written in pixels
+    label: str  # what is sought, for messages
 
 
 READERS = {
-    "yolo": Reader(yolo.find_sources, yolo.read_source, needs_size=False),
-    "voc": Reader(voc.find_sources, voc.read_source, needs_size=True),
-    "labelmap": Reader(labelmap.find_sources, labelmap.read_source, needs_size=True),
+    "yolo": Reader(yolo.find_sources, yolo.read_source, False, ".txt below labels/ or beside it"),
+    "voc": Reader(voc.find_sources, voc.read_source, True, ".xml below Annotations/ or beside it"),
+    "labelmap": Reader(
+        labelmap.find_sources, labelmap.read_source, True, ".png of the same path below dataset.labelmap.masks"
+    ),
 }
 
 
@@ -107,8 +111,8 @@ def _read_annotation(
 ) -> Annotation | None:
     if source.label is None:
         if not dataset.allow_background:
-            findings.problem(f"{source.image}: no label file; add one (empty for a healthy frame) or set "
-                             "dataset.allow_background = true")  # fmt: skip
+            findings.problem(f"{source.image}: no label file ({reader.label}); add one (empty for a healthy frame) "
+                             "or set dataset.allow_background = true")  # fmt: skip
             return None
         findings.counts["frames without a label file, taken as healthy"] += 1
         return Annotation.empty()

@@ -30,8 +30,8 @@ def pair_with_labels(
     """Pair every image below `raw` with its label file, sorted by path.
 
     The label of `a/images/b/x.jpg` is `a/labels/b/x.txt` (for image_folders ["images"], label_folders ["labels"] and
-    suffix ".txt") or, failing that, `x.txt` beside the image. If raw itself has an image folder, images elsewhere are
-    not frames. Label files that no image claims are counted.
+    suffix ".txt"; x.TXT will do) or, failing that, `x.txt` beside the image. If raw itself has an image folder, images
+    elsewhere are not frames. Label files that no image claims are counted.
     """
     roots = [raw / name for name in image_folders if (raw / name).is_dir()] or [raw]
     sources, claimed = [], set()
@@ -67,11 +67,9 @@ def name_frames(sources: Sequence[Source], findings: Findings) -> list[str]:
 def _label_paths(
     raw: Path, parts: tuple[str, ...], anchor: int | None, label_folders: Sequence[str], suffix: str
 ) -> list[Path]:
-    beside = raw.joinpath(*parts).with_suffix(suffix)
-    if anchor is None:
-        return [raw.joinpath(folder, *parts).with_suffix(suffix) for folder in label_folders] + [beside]
-    replaced = [raw.joinpath(*parts[:anchor], folder, *parts[anchor + 1 :]) for folder in label_folders]
-    return [path.with_suffix(suffix) for path in replaced] + [beside]
+    start, rest = (0, parts) if anchor is None else (anchor, parts[anchor + 1 :])
+    places = [raw.joinpath(*parts[:start], folder, *rest) for folder in label_folders] + [raw.joinpath(*parts)]
+    return [path.with_suffix(spelling) for path in places for spelling in (suffix, suffix.upper())]
 
 
 def _count_orphans(
@@ -80,9 +78,9 @@ def _count_orphans(
     # classes.txt is the class list that annotation tools leave among the labels.
     orphans = [
         path
-        for folder in label_folders
-        for path in sorted((raw / folder).rglob(f"*{suffix}"))
+        for path in sorted(raw.rglob(f"*{suffix}"))
         if path not in claimed and path.name != "classes.txt" and not path.name.startswith(".")
+        and not set(label_folders).isdisjoint(path.relative_to(raw).parts[:-1])
     ]
     if orphans:
         findings.counts["label files without an image"] += len(orphans)

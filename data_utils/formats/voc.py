@@ -45,6 +45,8 @@ def read_source(
     assert source.label is not None
     path, data = source.label, read_label_bytes(source.label)
     root = _parse_xml(path, data)
+    if root.tag != "annotation":
+        raise InputError(f"{path}: begins with <{root.tag[:40]}>, expected Pascal VOC's <annotation>; export it again")
     written = _written_size(root)
     if header is None:
         size = written

@@ -16,10 +16,10 @@ from data_utils.larynx.scene import NOISE_SIDE, Camera, Field, Palette, blend, n
 Mask = NDArray[np.bool_]
 
 # Square root of the box area, pixels; zoom changes it by 8 %, which the gaps between the ranges absorb.
-SIZE_RANGES = {"small": (23.0, 30.5), "medium": (36.0, 90.0), "large": (102.0, 240.0)}
-MIN_CONTRAST = 0.28  # distance in BGR from the mucosa beneath: a smaller one is lost in the low-resolution copy
+SIZE_RANGES = {"small": (26.0, 30.5), "medium": (42.0, 90.0), "large": (102.0, 240.0)}
+MIN_CONTRAST = 0.42  # distance in BGR from the mucosa beneath: a smaller one is lost in the low-resolution copy
 LARGEST_SHARE = 0.45  # of the frame side: no lesion is wider
-SIZE_SHARES = {"small": 0.25, "medium": 0.45, "large": 0.30}
+SIZE_SHARES = {"small": 0.12, "medium": 0.45, "large": 0.43}
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def paint_lesion(
     local = np.median(albedo[:, mask], axis=1)
     colour = _apart_from(local, np.asarray(target) + (1 - total) * local, palette)
     dots = np.clip(noise_tile("grain")[column : column + rows, row : row + columns] - 0.9, 0, 1) * look.speckle
-    rim = 1 - 0.55 * np.exp(-np.square(inside / max(2.4, 0.16 * half)))
+    rim = 1 - 0.75 * np.exp(-np.square(inside / max(2.4, 0.16 * half)))
     texture = (1 + look.grain * grain + 0.22 * (relief - 0.5)) * rim
     painted = [texture * (level + dots * (dark - level)) for level, dark in zip(colour, palette.vessel, strict=True)]
     share = np.where(mask, share, 0).astype(np.float32)
