@@ -26,7 +26,7 @@ def main() -> int:
     """List or run; returns 1 when a run that could be trained failed."""
     arguments = parse_arguments()
     from data_utils.config import load_config
-    from training.ablation import describe, read_ablations, result_path, run_ablation, write_summary
+    from training.ablation import describe, is_done, read_ablations, run_ablation, write_summary
     from training.dry_run import require_prepared
     from training.openmp import limit_spinning
 
@@ -42,10 +42,12 @@ def main() -> int:
     limit_spinning()  # before torch is imported
     states = {}
     for name, run in runs.items():
-        if run.needs or result_path(name, config.run.results_dir).exists():
-            states[name] = f"skipped: needs {run.needs}" if run.needs else "done before"
+        overrides = [*run.overrides, f"epochs={arguments.epochs}"]
+        if run.needs:
+            states[name] = f"skipped: needs {run.needs}"
+        elif is_done(name, overrides, arguments.split, config.run.results_dir):
+            states[name] = "done before"
         else:
-            overrides = [*run.overrides, f"epochs={arguments.epochs}"]
             where = {"config_path": arguments.config, "split": arguments.split, "device": arguments.device}
             try:
                 run_ablation(name, overrides, **where)

@@ -27,7 +27,7 @@ def main() -> None:
     from data_utils.config import load_config
     from training.dry_run import describe_run, require_prepared
 
-    if arguments.resume:
+    if arguments.resume is not None:
         from training.run_folder import resumed_run
 
         run_dir, config, split = resumed_run(arguments.resume, arguments.config, arguments.split, arguments.overrides)
@@ -36,7 +36,7 @@ def main() -> None:
         config = load_config(arguments.config, arguments.overrides)
     require_prepared(config.dataset, split, arguments.config)
     if arguments.dry_run:
-        print(describe_run(config, split, arguments.weights))
+        print(describe_run(config, split, f"those of {run_dir}" if run_dir else arguments.weights))
         return
 
     from training.openmp import limit_spinning

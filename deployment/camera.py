@@ -24,9 +24,7 @@ class CameraReader:
     def __init__(self, number: int) -> None:
         self.name = f"camera{number}"
         self.counts: Counter[str] = Counter()
-        self._camera = cv2.VideoCapture(number)
-        if not self._camera.isOpened():
-            raise InputError(f"--source {number}: no camera of that number can be opened")
+        self._camera = _opened(number)
         self.frame_rate = usable_rate(self._camera.get(cv2.CAP_PROP_FPS)) or DEFAULT_FPS
 
     def __enter__(self) -> Self:
@@ -48,3 +46,15 @@ class CameraReader:
             last_pts = max(int((time.monotonic() - start) / self.time_base), last_pts + 1)
             yield VideoFrame(index, last_pts, np.asarray(picture, dtype=np.uint8))
             index += 1
+
+
+def _opened(number: int) -> cv2.VideoCapture:
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # each driver would complain on its own
+    try:
+        camera = cv2.VideoCapture(number) if number < 2**31 else None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if camera is None or not camera.isOpened():
+        raise InputError(f"--source {number}: no camera of that number can be opened")
+    return camera

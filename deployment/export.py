@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class ExportReport:
             f"input    {INPUT_NAME}: float32 [B, 3, {side}, {side}], RGB / 255, plain resize",
             f"output   {OUTPUT_NAME}: float32 [B, 4+nc, A], (cx, cy, w, h) over the input side, then class scores",
             f"classes  {', '.join(json.loads(self.metadata['names']))}",
-            f"use      python infer.py --weights {self.path} --source FRAME_OR_FOLDER_OR_VIDEO",
+            f"use      python infer.py --weights {shlex.quote(str(self.path))} --source FRAME_OR_FOLDER_OR_VIDEO",
         ]
 
 
@@ -151,6 +152,8 @@ def parity_errors(graph: nn.Module, backend: OnnxBackend, input_size: int, seed:
         for batch in CHECK_BATCHES:
             images = draw(rng, batch, input_size)
             expected = graph(torch.from_numpy(images)).numpy()
+            if not np.isfinite(expected).all():
+                raise InputError("the checkpoint itself gives NaN or infinite values; export one that was trained well")
             errors[f"{kind}, batch {batch}"] = float(np.abs(backend.run_graph(images) - expected).max())
     return errors
 

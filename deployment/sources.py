@@ -30,6 +30,8 @@ def find_sources(source: str, results: Path | None = None) -> Sources:
 
     Raises InputError when it names nothing that can be read.
     """
+    if not source:
+        raise InputError("--source is empty; name an image, a video, a folder, a pattern or a camera's number")
     path = Path(source)
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.is_file())

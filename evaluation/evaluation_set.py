@@ -81,7 +81,7 @@ def _locate(config: Config, split: int, data: str) -> tuple[Path, Path | None, s
         return Path(external.processed), Path(external.list_file) if external.list_file else None, data
     known = [*PARTS, *dataset.external]
     near = difflib.get_close_matches(data, known, n=1)
-    hint = f", did you mean '{near[0]}'?" if near else ""
+    hint = f", did you mean '{near[0]}'?" if near else "."
     raise InputError(f"--data {data}: not among {', '.join(known)}{hint} Name more sets under dataset.external")
 
 

@@ -62,15 +62,16 @@ def ultralytics_module(name: str) -> ModuleType:
 
 
 def build_detector(name: str, nc: int) -> nn.Module:
-    """Build the detector `name` for `nc` classes with random (Kaiming) weights.
+    """Build the detector `name` ("yolov8n" or "yolov8n.yaml") for `nc` classes with random (Kaiming) weights.
 
     Raises InputError for an unknown name, and for a model that is not an anchor-free one-to-many detector.
     """
+    architecture = BACKBONES.get(name, f"{name.removesuffix('.yaml')}.yaml")
     try:
-        model = ultralytics_module("nn.tasks").DetectionModel(BACKBONES.get(name, f"{name}.yaml"), nc=nc, verbose=False)
+        model = ultralytics_module("nn.tasks").DetectionModel(architecture, nc=nc, verbose=False)
     except (FileNotFoundError, KeyError, TypeError, AttributeError):
         near = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0.3)
-        hint = f", did you mean '{near[0]}'?" if near else ""
+        hint = f", did you mean '{near[0]}'?" if near else "."
         raise InputError(f"model.detector = '{name}': not a detector{hint} Known: {', '.join(BACKBONES)}") from None
     head = model.model[-1]
     kind = type(head).__name__
@@ -84,7 +85,8 @@ def build_detector(name: str, nc: int) -> nn.Module:
 class BackboneWithHooks(nn.Module):
     """A detector whose layers `hook_layers` can be read while it runs.
 
-    weights: a variant name such as "yolov8n" (random weights), or the path of a .pt file to load into `detector`.
+    weights: a variant name such as "yolov8n" or "yolov8n.yaml" (random weights), or the path of a .pt file to load
+    into `detector`.
     """
 
     def __init__(self, weights: str, hook_layers: Sequence[int], nc: int = 1, detector: str = "yolov8n") -> None:

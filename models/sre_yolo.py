@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from data_utils.config import load_config
 from data_utils.config_sections import Config
+from data_utils.errors import InputError
 from models.backbone import BackboneWithHooks
 from models.sr_branch import SRBranch
 
@@ -18,6 +19,7 @@ class SREYOLO(nn.Module):
     """The model a config describes, with random weights; the trainer applies `pretrain`.
 
     backbone: the detector with its taps. sr_branch: None when sr_decoder is none or c1 is 0 (plain YOLO training).
+    Raises InputError for a detector, taps or an input side that do not go together.
     """
 
     def __init__(self, config_path: str | Path | Config) -> None:
@@ -25,6 +27,10 @@ class SREYOLO(nn.Module):
         config = config_path if isinstance(config_path, Config) else load_config(config_path)
         hook_layers = config.sr_layers if config.has_branch else ()
         self.backbone = BackboneWithHooks(config.model.detector, hook_layers, nc=config.dataset.nc)
+        coarsest = largest_stride(self)
+        if config.imgsz_lr % coarsest:
+            detector, side = config.model.detector, config.imgsz_lr
+            raise InputError(f"imgsz_lr = {side}: {detector} needs a multiple of {coarsest}, its largest stride")
         self.sr_branch = self._build_branch(config) if config.has_branch else None
 
     def forward(self, lr_image: Tensor, inference: bool = False) -> dict[str, Any] | Tensor:
@@ -61,9 +67,15 @@ class SREYOLO(nn.Module):
 
     def _build_branch(self, config: Config) -> SRBranch:
         channels, strides = self.backbone.get_hook_channels(), self.backbone.get_hook_strides()
+        shallow, deep = (strides[k] for k in config.sr_layers)
+        if shallow > deep:
+            raise InputError(
+                f"sr_layers = {list(config.sr_layers)}: these maps of {config.model.detector} have strides {shallow} "
+                f"and {deep}; the finer one comes first"
+            )
         return SRBranch(
             [channels[k] for k in config.sr_layers],
-            [strides[k] for k in config.sr_layers],
+            [shallow, deep],
             decoder=config.sr_decoder,
             fusion_stride=config.model.fusion_stride,
             width=config.model.branch_width,

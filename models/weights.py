@@ -114,9 +114,12 @@ def load_model(
     ours, and when an override asks for another class count or architecture.
     """
     checkpoint = read_checkpoint(path)
-    config = override_config(config_from_dict(checkpoint.get("config", {}), f"{path}: config"), overrides)
+    settings = checkpoint.get("config")
+    if not isinstance(settings, dict) or not settings:
+        raise InputError(f"{path}: a checkpoint without its settings; nothing says which model these weights belong to")
+    config = override_config(config_from_dict(settings, f"{path}: config"), overrides)
     model = SREYOLO(config)
-    state = checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint.get("model", {})
+    state = _averaged_state(checkpoint, str(path))
     load_state(model, state, str(path))
     meta = {
         "epoch": checkpoint.get("epoch"),
@@ -155,10 +158,13 @@ def load_pretrained(detector: nn.Module, path: str | Path) -> Transfer:
     """Initialise a detector from a .pt file: ours, ultralytics', or a plain state dict of the same architecture.
 
     Tensors of another shape (a head for another class count) stay random and are named in the result. Raises InputError
-    when fewer than half of the detector's tensors fit.
+    when fewer than half of the detector's tensors fit, or one is not finite.
     """
     path = Path(path)
     state = _detector_state(path)
+    spoiled = next((k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())), None)
+    if spoiled:
+        raise InputError(f"{path}: {spoiled} holds NaN or infinite values; start from another file")
     own = detector.state_dict()
     fitting = {name: state[name] for name, tensor in own.items() if name in state and state[name].shape == tensor.shape}
     if len(fitting) * 2 < len(own):
@@ -173,9 +179,19 @@ def _detector_state(path: Path) -> dict[str, Tensor]:
     try:
         checkpoint = read_checkpoint(path)
     except InputError:
-        return read_foreign_state(path)
-    state = checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint["model"]
-    return {k.removeprefix(_DETECTOR_PREFIX): v for k, v in state.items() if k.startswith(_DETECTOR_PREFIX)}
+        state = read_foreign_state(path)
+    else:
+        state = _averaged_state(checkpoint, str(path))
+    ours = {k.removeprefix(_DETECTOR_PREFIX): v for k, v in state.items() if k.startswith(_DETECTOR_PREFIX)}
+    return ours or state
+
+
+def _averaged_state(checkpoint: dict[str, Any], where: str) -> dict[str, Tensor]:
+    """Return a checkpoint's averaged weights, or its plain ones where it has no others."""
+    state = checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint.get("model")
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{where}: a checkpoint without weights")
+    return state
 
 
 def coco_weights(detector: str, weights_dir: str | Path) -> Path:
@@ -211,5 +227,6 @@ def coco_weights(detector: str, weights_dir: str | Path) -> Path:
 
 def _asked_for(error: Exception) -> str:
     found = re.search(r"GLOBAL (\S+)", str(error))
+    if found and found[1].startswith("ultralytics."):
+        return "an ultralytics model, not one of ours; a training can start from it: train.py --weights"
     return f"it asks for {found[1]}" if found else "a pickle with code"
-

@@ -13,7 +13,7 @@ from conftest import PreparedSet
 from data_utils.config import load_config, override_config
 from data_utils.errors import InputError
 from training import ablation
-from training.ablation import describe, read_ablations, result_path, run_ablation, write_summary
+from training.ablation import describe, is_done, read_ablations, result_path, run_ablation, write_summary
 
 # Published AP50 by table: (table, values in its own order)
 PUBLISHED = {
@@ -87,8 +87,11 @@ def test_a_run_trains_evaluates_and_keeps_its_result(
 ) -> None:
     config = override_config(tiny_prepared.config, [f"run.results_dir='{tmp_path}'", "sr_decoder=none"])
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    result = run_ablation("mine", ["epochs=1"], config_path=tmp_path / "base.yaml", device="cpu")
-    assert result.keys() == {"name", "overrides", "ap50", "fps", "gflops", "epochs_trained"}
+    result = run_ablation("mine", {"epochs": 1, "pretrain": None}, config_path=tmp_path / "base.yaml", device="cpu")
+    assert result.keys() == {"name", "overrides", "split", "ap50", "fps", "gflops", "epochs_trained"}
     assert (result["name"], result["epochs_trained"]) == ("mine", 1)
+    assert is_done("mine", ["epochs=1", "pretrain=null"], 1, tmp_path)
+    assert not is_done("mine", ["epochs=2", "pretrain=null"], 1, tmp_path)
+    assert not is_done("mine", ["epochs=1", "pretrain=null"], 2, tmp_path)
     assert json.loads(result_path("mine", tmp_path).read_text()) == result
     assert ablation.result_path("mine", tmp_path) == tmp_path / "ablations" / "mine.json"

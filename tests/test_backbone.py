@@ -96,3 +96,9 @@ def test_ultralytics_may_not_install_or_report() -> None:
     utils = ultralytics_module("utils")
     assert utils.AUTOINSTALL is False
     assert utils.ONLINE is False
+
+
+def test_a_yaml_name_is_the_variant_of_that_name() -> None:
+    assert BackboneWithHooks("yolov8n.yaml", [4, 8]).get_hook_channels() == {4: 64, 8: 256}
+    with pytest.raises(InputError, match=r"not a detector\. Known: yolov5n"):
+        build_detector("", 1)

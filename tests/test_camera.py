@@ -65,3 +65,10 @@ def test_absent_and_silent_cameras_are_refused(camera: type[FakeCapture]):
     camera.n_frames = 0
     with pytest.raises(InputError, match="gives no picture"):
         list(CameraReader(0))
+
+
+@pytest.mark.parametrize("number", [999, 10**20])
+def test_a_camera_that_is_not_there_costs_one_line(number: int, capfd: pytest.CaptureFixture[str]):
+    with pytest.raises(InputError, match="no camera of that number"):
+        CameraReader(number)
+    assert capfd.readouterr().err == ""

@@ -23,7 +23,9 @@ def test_the_two_before_the_last_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
-def test_a_torn_last_checkpoint_gives_way_to_the_one_before(tmp_path: Path, share: float) -> None:
+def test_a_torn_last_checkpoint_gives_way_to_the_one_before(
+    tmp_path: Path, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     for epoch in (1, 2):
         save_last(tmp_path, {"epoch": epoch, "tensor": torch.ones(100)})
     content = (tmp_path / "last.pt").read_bytes()
@@ -31,6 +33,9 @@ def test_a_torn_last_checkpoint_gives_way_to_the_one_before(tmp_path: Path, shar
     path, state = newest_checkpoint(tmp_path)
     assert path.name == "last.1.pt"
     assert state["epoch"] == 1
+    warning = capsys.readouterr().err
+    assert "last.pt: not a PyTorch weights file" in warning
+    assert "last.1.pt, epoch 1" in warning
 
 
 def test_a_failed_save_leaves_the_last_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_the_file_agrees_with_pytorch(report: ExportReport):
     assert 0 < max(report.errors.values()) < 1e-4
     text = "\n".join(report.lines())
     assert "max abs error" in text
-    assert f"python infer.py --weights {report.path}" in text
+    assert f"python infer.py --weights '{report.path}'" in text  # quoted: its folder has a space in its name
 
 
 def test_the_graph_maps_any_batch_to_boxes_in_units_of_the_input_side(report: ExportReport, checkpoint: Path):
@@ -113,3 +113,14 @@ def test_bad_requests_are_refused_before_anything_is_written(checkpoint: Path, t
         with pytest.raises(InputError, match=reason):
             export_onnx(weights, tmp_path / "out" / name, opset)
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_give_nan_are_named_instead_of_the_exporter(tmp_path: Path):
+    weights = write_tiny_checkpoint(tmp_path / "nan.pt")
+    content = torch.load(weights, weights_only=True)
+    bias = "backbone.detector.model.22.cv3.0.2.bias"
+    content["model"][bias] = content["model"][bias] * torch.nan
+    torch.save(content, weights)
+    with pytest.raises(InputError, match="the checkpoint itself gives NaN"):
+        export_onnx(weights, tmp_path / "nan.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["nan.pt"]

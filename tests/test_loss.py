@@ -106,3 +106,17 @@ def test_eval_mode_predictions_score_the_same_loss(model: SREYOLO, images: Tenso
     finally:
         model.train()
     assert losses["total_loss"].item() > 0
+
+
+def test_the_order_and_type_of_the_label_rows_do_not_matter(model: SREYOLO, images: Tensor, hr_image: Tensor) -> None:
+    output, criterion = run(model, images), SREYOLOLoss(model, **C)
+    expected = criterion(output, {"labels": LABELS, "hr_image": hr_image})
+    for labels in (LABELS[[1, 0, 2]], LABELS[[2, 0, 1]].double()):
+        losses = criterion(output, {"labels": labels, "hr_image": hr_image})
+        for name, value in expected.items():
+            torch.testing.assert_close(losses[name], value, rtol=1e-6, atol=1e-6)
+
+
+def test_a_target_of_another_shape_is_refused(model: SREYOLO, images: Tensor, hr_image: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"hr_image is \[1, 3, 192, 192\], the branch's output \[2, 3, 192, 192\]"):
+        SREYOLOLoss(model, **C)(run(model, images), {"labels": LABELS, "hr_image": hr_image[:1]})

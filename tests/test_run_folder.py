@@ -64,6 +64,17 @@ def test_resuming_nothing_or_with_overrides_is_refused(config: Config, tmp_path:
         resumed_run(str(tmp_path), "unused", 1, ["lr0=0.1"])
 
 
+@pytest.mark.parametrize("content", ["", '{"spl', "[]", "{}", '{"split": "1"}'])
+def test_a_spoiled_record_is_no_run_folder(config: Config, content: str) -> None:
+    run_dir = new_run_dir(config, 1)
+    (run_dir / "run.json").write_text(content)
+    with pytest.raises(InputError, match="not a run folder"):
+        resumed_run(str(run_dir), "unused", 1, [])
+    with pytest.raises(InputError, match="no run of data set"):
+        newest_run_dir(config, 1)
+    assert not is_finished(run_dir)
+
+
 def test_fixed_names_are_copies(config: Config, tmp_path: Path) -> None:
     run_dir = new_run_dir(config, 3)
     for name in ("best.pt", "last.pt", "log.csv"):
@@ -72,3 +83,24 @@ def test_fixed_names_are_copies(config: Config, tmp_path: Path) -> None:
     expected = ["weights/best_split3.pt", "weights/last_split3.pt", "train_log_split3.csv"]
     assert [str(path.relative_to(tmp_path)) for path in copies] == expected
     assert [path.read_text() for path in copies] == ["best.pt", "last.pt", "log.csv"]
+
+
+def test_a_failed_write_leaves_record_and_copies_whole(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = new_run_dir(config, 1)
+    write_record(run_dir, config, 1)
+    for name in ("best.pt", "last.pt", "log.csv"):
+        (run_dir / name).write_text(name)
+    copies = copy_to_fixed_names(run_dir, config, 1)
+
+    def disk_full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", disk_full)
+    for write in (lambda: finish_record(run_dir, {"ap50": 1.0}), lambda: copy_to_fixed_names(run_dir, config, 1)):
+        with pytest.raises(OSError, match="No space"):
+            write()
+    assert not is_finished(run_dir)
+    assert [path.read_text() for path in copies] == ["best.pt", "last.pt", "log.csv"]
+    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == ["best_split1.pt", "last_split1.pt"]

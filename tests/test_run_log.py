@@ -52,7 +52,7 @@ def test_resuming_drops_what_came_after_the_checkpoint(tmp_path: Path, capsys: p
     write_epochs(tmp_path, range(3, 5), resumed_epoch=2)
     assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2", "3", "4"]
     assert [e["epoch"] for e in events(tmp_path) if e["kind"] == "epoch"] == [1, 2, 3, 4]
-    assert "a torn line was skipped" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("a torn line was skipped") == 2
 
 
 def test_values_that_are_not_finite_stay_valid_json(tmp_path: Path) -> None:
@@ -100,3 +100,19 @@ def test_tensorboard_mirrors_epochs(tmp_path: Path) -> None:
     log.close()
     seen = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, e.value) for e in seen.Scalars("epoch/ap50")] == [(7, 0.25)]
+
+
+def test_measures_that_come_later_get_their_column(tmp_path: Path) -> None:
+    """With run.val_every = 2 the first epoch has no AP."""
+    log = RunLog(tmp_path, QUIET)
+    log.epoch(1, 1, {"total_loss": 2.0})
+    log.epoch(2, 2, {"total_loss": 1.0, "ap50": 0.5})
+    log.epoch(3, 3, {"total_loss": 0.5})
+    log.close()
+    assert [(row["total_loss"], row["ap50"]) for row in rows(tmp_path)] == [("2", ""), ("1", "0.5"), ("0.5", "")]
+
+
+def test_resuming_with_an_empty_csv_writes_its_header(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").touch()
+    write_epochs(tmp_path, range(2, 3), resumed_epoch=1)
+    assert [row["epoch"] for row in rows(tmp_path)] == ["2"]

@@ -73,3 +73,8 @@ def test_what_names_nothing_is_refused(folder: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match=reason) as caught:
         find_sources(source, results=Path("out"))
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_source_is_not_the_working_folder():
+    with pytest.raises(InputError, match="--source is empty"):
+        find_sources("")

@@ -144,3 +144,9 @@ def test_empty_parts_and_repeated_frames_are_refused() -> None:
         check_split({"train": a, "val": [], "test": b}, "patient")
     with pytest.raises(InputError, match="frame 'a_0' is in train and in val"):
         check_split({"train": a, "val": [SplitItem("a_0", "other.jpg", "b", "b")], "test": c}, "patient")
+
+
+def test_a_patient_who_outweighs_all_others_stays_in_training() -> None:
+    items = [*patient_frames("big", 60, 0), *patient_frames("a", 1, 0), *patient_frames("b", 1, 0)]
+    splits = hold_outs(items, SplitSection(n_splits=4))
+    assert [[len(split[part]) for part in PARTS] for split in splits] == [[60, 1, 1]] * 4

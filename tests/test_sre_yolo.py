@@ -9,6 +9,7 @@ import torch
 
 from data_utils.config import load_config
 from data_utils.config_sections import Config
+from data_utils.errors import InputError
 from models.sre_yolo import SREYOLO, largest_stride
 
 SMALL_BRANCH = ("model.branch_width=8", "sr_resblocks=1")
@@ -136,3 +137,15 @@ def test_building_from_a_path_and_its_stride() -> None:
     built = SREYOLO("configs/train.yaml")
     assert built.count_params()["sr_branch"] > 1_000_000
     assert largest_stride(built) == 32
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sr_layers=[9,12]"], r"sr_layers = \[9, 12\]: these maps of yolov8n have strides 32 and 16"),
+        (["model.detector=yolov8n-p6", "imgsz_lr=96", "imgsz_hr=192"], "imgsz_lr = 96: yolov8n-p6 needs .* of 64"),
+    ],
+)
+def test_settings_that_do_not_fit_the_detector_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SREYOLO(load_config("configs/train.yaml", overrides))

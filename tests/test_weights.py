@@ -202,3 +202,44 @@ def test_an_absent_device_is_an_error_not_a_silent_cpu(name: str, message: str) 
 def test_cpu_and_auto_are_devices() -> None:
     assert pick_device("cpu").type == "cpu"
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"config": None}, "without its settings"),
+        ({"model": [1, 2]}, "without weights"),
+        ({"model": {"backbone": 1}}, "without weights"),
+        ({"model": None}, "without weights"),
+    ],
+)
+def test_a_checkpoint_with_other_content_is_refused(
+    checkpoint: Path, config: Config, content: dict[str, Any], message: str
+) -> None:
+    write_checkpoint(checkpoint, {**read_checkpoint(checkpoint), **content})
+    with pytest.raises(InputError, match=message):
+        load_model(checkpoint)
+    if "model" in content:
+        with pytest.raises(InputError, match=message):
+            load_pretrained(build_detector("yolov8n", 1), checkpoint)
+
+
+def test_an_ultralytics_model_is_named_for_what_it_is(tmp_path: Path) -> None:
+    torch.save({"model": build_detector("yolov8n", 1)}, tmp_path / "yolo.pt")
+    with pytest.raises(InputError, match=r"an ultralytics model.* train\.py --weights"):
+        load_model(tmp_path / "yolo.pt")
+
+
+def test_a_plain_state_dict_of_the_whole_model_initialises_its_detector(tmp_path: Path, model: SREYOLO) -> None:
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    detector = build_detector("yolov8n", 1)
+    assert not load_pretrained(detector, tmp_path / "state.pt").not_taken
+    expected = model.backbone.detector.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in detector.state_dict().items())
+
+
+def test_initial_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    state = build_detector("yolov8n", 1).state_dict()
+    torch.save({**state, "model.0.conv.weight": state["model.0.conv.weight"] * torch.nan}, tmp_path / "nan.pt")
+    with pytest.raises(InputError, match=r"model\.0\.conv\.weight holds NaN"):
+        load_pretrained(build_detector("yolov8n", 1), tmp_path / "nan.pt")

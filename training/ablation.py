@@ -51,7 +51,7 @@ def read_ablations(path: str | Path, config_path: str | Path) -> dict[str, Ablat
 
 def run_ablation(
     name: str,
-    overrides: Sequence[str],
+    overrides: Sequence[str] | Mapping[str, Any],
     *,
     config_path: str | Path = "configs/train.yaml",
     split: int = 1,
@@ -59,8 +59,11 @@ def run_ablation(
 ) -> dict[str, Any]:
     """Train with `overrides`, evaluate on the test list, and save `results/ablations/<name>.json`.
 
-    Returns {"name", "overrides", "ap50", "fps", "gflops", "epochs_trained"}. Raises InputError as training does.
+    overrides: `key=value` texts, or {key: value}. Returns {"name", "overrides", "split", "ap50", "fps", "gflops",
+    "epochs_trained"}. Raises InputError as training does.
     """
+    if isinstance(overrides, Mapping):
+        overrides = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     from evaluation.evaluation_run import evaluate_checkpoint
     from training.trainer import Trainer
 
@@ -70,6 +73,7 @@ def run_ablation(
     result = {
         "name": name,
         "overrides": list(overrides),
+        "split": split,
         **{key: metrics[key] for key in ("ap50", "fps", "gflops")},
         "epochs_trained": trained["epochs_trained"],
     }
@@ -84,6 +88,18 @@ def run_ablation(
 def result_path(name: str, results_dir: str | Path = "results") -> Path:
     """Return where the result of run `name` is kept."""
     return Path(results_dir) / "ablations" / f"{name}.json"
+
+
+def is_done(name: str, overrides: Sequence[str], split: int, results_dir: str | Path) -> bool:
+    """Say whether run `name` has a result with these very overrides on this split."""
+    path = result_path(name, results_dir)
+    if not path.exists():
+        return False
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return False
+    return isinstance(saved, dict) and (saved.get("overrides"), saved.get("split")) == (list(overrides), split)
 
 
 def write_summary(runs: Mapping[str, AblationRun], states: Mapping[str, str], results_dir: str | Path) -> Path:

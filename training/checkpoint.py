@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,23 @@ def save_last(run_dir: Path, content: dict[str, Any]) -> None:
 
 
 def newest_checkpoint(run_dir: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the newest readable checkpoint of a run. Raises InputError naming the fault when there is none."""
+    """Return the newest readable checkpoint of a run, with a warning when a newer one is damaged.
+
+    Raises InputError naming the fault when there is none.
+    """
     candidates = [run_dir / name for name in ("last.new.pt", LAST, *PREVIOUS)]
     problems = []
     for path in candidates:
         if not path.exists():
             continue
         try:
-            return path, read_checkpoint(path)
+            checkpoint = read_checkpoint(path)
         except InputError as error:
             problems.append(str(error))
+            continue
+        for problem in problems:
+            print(f"warning: {problem}; going on from {path}, epoch {checkpoint.get('epoch')}", file=sys.stderr)
+        return path, checkpoint
     raise InputError("; ".join(problems) or f"{run_dir}: holds no checkpoint to resume from")
 
 

@@ -39,6 +39,7 @@ class SREYOLOLoss(nn.Module):
         """Compare the model's output with float `labels` [N, 6] (index in batch, class, cx, cy, w, h in [0, 1]) and,
         where the model has a branch, float `hr_image` [B, 3, 2S, 2S] in [0, 1].
 
+        Rows of labels may come in any order. Raises ValueError when hr_image and the branch's output differ in shape.
         Returns scalars: total_loss (differentiable), l_sr, l_bbox, l_dfl, l_cls (unweighted, differentiable).
         """
         predictions = model_output["predictions"]
@@ -53,10 +54,15 @@ class SREYOLOLoss(nn.Module):
     def _sr_term(self, sr_output: Tensor | None, targets: dict[str, Tensor]) -> Tensor:
         if sr_output is None:
             return targets["labels"].new_zeros(())
-        return F.l1_loss(sr_output.float(), targets["hr_image"].float())
+        hr_image = targets["hr_image"]
+        if hr_image.shape != sr_output.shape:  # l1_loss would stretch a batch of one over the others
+            raise ValueError(f"hr_image is {list(hr_image.shape)}, the branch's output {list(sr_output.shape)}")
+        return F.l1_loss(sr_output.float(), hr_image.float())
 
     def _detection_terms(self, raw: dict[str, Any], labels: Tensor) -> dict[str, Tensor]:
         # The assigner works in float32: half precision would round box coordinates to several pixels.
+        # ultralytics counts a frame's boxes by their distance from its first row: rows of one frame must be neighbours.
+        labels = labels[labels[:, 0].argsort(stable=True)].float()
         preds = {"boxes": raw["boxes"].float(), "scores": raw["scores"].float(), "feats": raw["feats"]}
         batch = {"batch_idx": labels[:, 0], "cls": labels[:, 1], "bboxes": labels[:, 2:]}
         _, (l_bbox, l_cls, l_dfl), _ = self._detection_loss.get_assigned_targets_and_loss(preds, batch)

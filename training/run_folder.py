@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 
+from data_utils.atomic import write_text
 from data_utils.config import config_hash, load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
@@ -46,19 +48,19 @@ def resumed_run(asked: str, config_path: str, split: int, overrides: list[str]) 
     run_dir = newest_run_dir(load_config(config_path), split) if asked == "newest" else Path(asked)
     if run_dir.is_file():
         run_dir = run_dir.parent
-    try:
-        record = json.loads((run_dir / RUN_RECORD).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        raise InputError(f"--resume {asked}: not a run folder (no readable {RUN_RECORD} in {run_dir})") from None
-    return run_dir, load_config(run_dir / "config.yaml"), int(record["split"])
+    its_split = _read_record(run_dir).get("split")
+    if not isinstance(its_split, int):
+        raise InputError(f"--resume {asked}: not a run folder (no readable {RUN_RECORD} in {run_dir})")
+    return run_dir, load_config(run_dir / "config.yaml"), its_split
 
 
 def newest_run_dir(config: Config, split: int) -> Path:
     """Return the newest run of this data set and split, for a bare --resume."""
-    folders = Path(config.run.results_dir).glob(f"runs/*/{RUN_RECORD}")
-    runs = [(record.stat().st_mtime, record.parent) for record in folders if _is_of(record, config, split)]
+    results = Path(config.run.results_dir)
+    folders = results.glob(f"runs/*/{RUN_RECORD}")
+    runs = [(record.stat().st_mtime, record.parent) for record in folders if _is_of(record.parent, config, split)]
     if not runs:
-        raise InputError(f"--resume: no run of data set '{config.dataset.name}', split {split}, under results/runs")
+        raise InputError(f"--resume: no run of data set '{config.dataset.name}', split {split}, under {results}/runs")
     return max(runs)[1]
 
 
@@ -84,15 +86,12 @@ def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None
 def finish_record(run_dir: Path, result: dict[str, Any]) -> None:
     """Add the run's result to run.json."""
     path = run_dir / RUN_RECORD
-    record = json.loads(path.read_text(encoding="utf-8"))
-    record["result"] = result
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({**_read_record(run_dir), "result": result}, indent=2) + "\n")
 
 
 def is_finished(run_dir: Path) -> bool:
     """Say whether the run ended by itself."""
-    path = run_dir / RUN_RECORD
-    return path.exists() and "result" in json.loads(path.read_text(encoding="utf-8"))
+    return "result" in _read_record(run_dir)
 
 
 def copy_to_fixed_names(run_dir: Path, config: Config, split: int) -> list[Path]:
@@ -105,13 +104,24 @@ def copy_to_fixed_names(run_dir: Path, config: Config, split: int) -> list[Path]
     ]
     for source, target in pairs:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(source, partial)
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
     return [target for _, target in pairs]
 
 
-def _is_of(record: Path, config: Config, split: int) -> bool:
+def _is_of(run_dir: Path, config: Config, split: int) -> bool:
+    record = _read_record(run_dir)
+    return record.get("dataset") == config.dataset.name and record.get("split") == split
+
+
+def _read_record(run_dir: Path) -> dict[str, Any]:
+    """Return what run.json says; empty when it is missing or torn."""
     try:
-        values = json.loads(record.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return False
-    return values.get("dataset") == config.dataset.name and values.get("split") == split
+        record = json.loads((run_dir / RUN_RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -9,10 +9,12 @@ import csv
 import json
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from data_utils.atomic import write_csv, write_text
 from data_utils.config_sections import Config
 
 
@@ -36,10 +38,8 @@ class RunLog:
     def epoch(self, epoch: int, step: int, values: dict[str, Any]) -> None:
         """Record the epoch's means and validation metrics; flushes everything to disk."""
         row = {"epoch": epoch, **values}
-        if not self._columns:
-            self._columns = list(row)
-            if not self.csv_path.exists():
-                self._append_row(self._columns)
+        if not row.keys() <= set(self._columns):
+            self._widen(row)
         self._append_row([_cell(row.get(name)) for name in self._columns])
         self._event({"kind": "epoch", "step": step, **row})
         self._jsonl.flush()
@@ -61,16 +61,33 @@ class RunLog:
         with open(self.csv_path, "a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(cells)
 
+    def _widen(self, row: dict[str, Any]) -> None:
+        """Give the CSV further columns, empty in earlier rows: an epoch that is not validated has fewer values."""
+        header, rows = self._read_table()
+        new = [name for name in row if name not in header]
+        self._columns = [*header, *new]
+        self._write_rows([cells + [""] * len(new) for cells in rows])
+
+    def _read_table(self) -> tuple[list[str], list[list[str]]]:
+        """Return header and whole rows of the CSV; empty before the first epoch."""
+        if not self.csv_path.exists():
+            return [], []
+        with open(self.csv_path, encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+        whole = [row for row in rows if len(row) == len(header)]
+        if len(whole) < len(rows):
+            print(f"warning: {self.csv_path}: a torn line was skipped", file=sys.stderr)
+        return header, whole
+
+    def _write_rows(self, rows: list[list[str]]) -> None:
+        write_csv(self.csv_path, self._columns, [dict(zip(self._columns, row, strict=True)) for row in rows])
+
     def _keep_until(self, epoch: int) -> None:
         events = [e for e in _read_jsonl(self.jsonl_path) if e.get("epoch", 0) <= epoch]
-        self.jsonl_path.write_text("".join(json.dumps(e) + "\n" for e in events), encoding="utf-8")
-        if self.csv_path.exists():
-            with open(self.csv_path, encoding="utf-8", newline="") as file:
-                header, *rows = list(csv.reader(file)) or [[]]
-            rows = [row for row in rows if len(row) == len(header) and int(row[0]) <= epoch]
-            self._columns = header
-            with open(self.csv_path, "w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        write_text(self.jsonl_path, "".join(json.dumps(e) + "\n" for e in events))
+        self._columns, rows = self._read_table()
+        if self._columns:
+            self._write_rows([row for row in rows if int(row[0]) <= epoch])
 
 
 class _WandbMirror:
@@ -97,7 +114,7 @@ class _WandbMirror:
     def close(self) -> None:
         self._run.finish()
         if self._offline:
-            print(f"W&B log kept offline; to upload it: wandb sync {self._folder}")
+            print(f"W&B log kept offline; to upload it: wandb sync {shlex.quote(str(self._folder))}")
 
 
 class _TensorBoardMirror:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -117,7 +119,7 @@ class Trainer:
             f"best validation AP50 {scored} in epoch {result['best_epoch']} of {result['epochs_trained']}{stopped}, "
             f"{result['seconds'] / 60:.1f} min",
             *(f"  {path}" for path in (result["best"], *sorted(map(str, self.run_dir.glob("*.png"))))),
-            f"next: python evaluate.py --weights {result['best']} --split {self.split}",
+            f"next: python evaluate.py --weights {shlex.quote(result['best'])} --split {self.split}",
         ]
         return "\n".join(lines)
 
@@ -149,7 +151,10 @@ class Trainer:
 
     def _stop_at_the_edge(self, stop: StopSignal) -> None:
         if stop.number is not None:
-            way_on = f"the last finished epoch is saved; go on with: python train.py --resume {self.run_dir}"
+            resume = f"python train.py --resume {shlex.quote(str(self.run_dir))}"
+            way_on = f"the last finished epoch is saved; go on with: {resume}"
+            if self.progress.epoch == 0:
+                way_on = "no epoch was finished, so there is nothing to resume: start again"
             raise InterruptedRun(f"stopped by {signal.Signals(stop.number).name}; {way_on}", 128 + stop.number)
 
     def _loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -268,9 +273,11 @@ class Trainer:
         return images.contiguous(memory_format=torch.channels_last) if self.config.run.channels_last else images
 
     def _panel_batch(self) -> Batch:
-        """The first few validation frames, those with lesions before the healthy ones."""
-        order = sorted(range(len(self.val_set)), key=lambda index: len(self.val_set.labels[index]) == 0)
-        return collate([self.val_set[index] for index in order[:PANEL_FRAMES]])
+        """A few validation frames from all over the list, with boxes if any have some."""
+        with_boxes = [index for index, labels in enumerate(self.val_set.labels) if len(labels)]
+        candidates = with_boxes or range(len(self.val_set))
+        chosen = np.linspace(0, len(candidates) - 1, min(PANEL_FRAMES, len(candidates))).round().astype(int)
+        return collate([self.val_set[candidates[index]] for index in chosen])
 
     def _out_of_patience(self) -> bool:
         progress = self.progress
