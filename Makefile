@@ -68,7 +68,7 @@ demo: env
 	$(PY) -m data_utils.synthetic --out data/demo/raw
 	$(PY) -m data_utils.prepare --config configs/demo.yaml
 	$(PY) train.py --config configs/demo.yaml --split 1 --wandb-off
-	$(PY) evaluate.py --weights weights/best_split1.pt --split 1 --save-csv
+	$(PY) evaluate.py --weights weights/best_split1.pt --split 1 --save-csv --fps-iters 100
 	@echo "Look at:"
 	@echo "  weights/best_split1.pt         the trained model"
 	@echo "  results/train_log_split1.csv   losses and validation scores, a line for each epoch"

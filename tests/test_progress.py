@@ -24,11 +24,13 @@ def test_state_survives_a_round_trip() -> None:
     assert other == progress
 
 
-@pytest.mark.parametrize(("ap50", "expected"), [(0.5, "AP50 0.500"), (None, "AP50 n/a")])
-def test_an_epoch_is_one_line(capsys: pytest.CaptureFixture[str], ap50: float | None, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("scores", "expected"), [({"ap50": 0.5}, "AP50 0.500"), ({"ap50": None}, "AP50 n/a"), ({}, "AP50 -")]
+)
+def test_an_epoch_is_one_line(capsys: pytest.CaptureFixture[str], scores: dict, expected: str) -> None:
     with ProgressPrinter(4, 10, 0) as printer:
         printer.batch()
-        printer.epoch(1, {**ROW, "ap50": ap50})
+        printer.epoch(1, {**ROW, **scores})
     line = capsys.readouterr().out
     assert line.count("\n") == 1
     for part in ("epoch   1/4", "sr 0.100", "lr 0.002", "12.3 img/s", "left", expected):

@@ -71,14 +71,16 @@ class ProgressPrinter:
         elapsed = time.monotonic() - self._started
         left = elapsed / (epoch - self._epochs_before) * (self.n_epochs - epoch)
         terms = " ".join(f"{name.removeprefix('l_')} {row[name]:.3f}" for name in LOSS_COLUMNS)
-        ap50 = row.get("ap50")
-        scored = "AP50 n/a" if ap50 is None else f"AP50 {ap50:.3f}"
-        line = (
-            f"epoch {epoch:>3}/{self.n_epochs}  {terms}  lr {row['lr']:.2g}  {scored}  "
-            f"{row['images_per_s']:.1f} img/s  {_clock(left)} left"
-        )
+        speed = f"{row['images_per_s']:.1f} img/s  {_clock(left)} left"
+        line = f"epoch {epoch:>3}/{self.n_epochs}  {terms}  lr {row['lr']:.2g}  {_scored(row)}  {speed}"
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
+
+
+def _scored(row: dict[str, Any]) -> str:
+    if "ap50" not in row:  # an epoch that was not validated
+        return "AP50 -    "
+    return "AP50 n/a  " if row["ap50"] is None else f"AP50 {row['ap50']:.3f}"
 
 
 def _clock(seconds: float) -> str:
