@@ -73,7 +73,7 @@ demo: env
 	@echo "  weights/best_split1.pt         the trained model"
 	@echo "  results/train_log_split1.csv   losses and validation scores, a line for each epoch"
 	@echo "  results/runs/                  the run: config, logs, curves, panels (input, SR output, target, boxes)"
-	@echo "  data/demo/filter_log.csv       which raw frames were left out, and why"
+	@echo "  results/filter_log.csv         which raw frames were left out, and why"
 
 clean:
 	rm -rf .pytest_cache .ruff_cache .hypothesis build data/demo
