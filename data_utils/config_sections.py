@@ -178,7 +178,7 @@ class OptimSection(Section):
 
     weight_decay: NonNegative = 1e-4  # not applied to norms and biases
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.937  # SGD's; AdamW's first beta
-    warmup_epochs: NonNegative = 3.0  # linear from 0 to lr0
+    warmup_epochs: NonNegative = 3.0  # linear up to lr0
     clip_grad: NonNegative = 10.0  # largest gradient norm; 0 is no clipping
     accumulate: Count = 1  # batches for each optimiser step
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999  # of the averaged weights; 0 is no averaging
@@ -213,7 +213,7 @@ class RunSection(Section):
     cache: Literal["auto", "ram", "none"] = "auto"  # decoded training frames in memory; auto: when they fit easily
     val_every: Count = 1  # epochs
     panel_every: int = Field(default=10, ge=0)  # epochs between picture panels; 0 is none
-    sr_metric_frames: int = Field(default=32, ge=0)  # validation frames on which PSNR is taken
+    sr_metric_frames: int = Field(default=32, ge=0)  # frames on which evaluate.py takes PSNR and SSIM; 0 is none
     wandb: Literal["off", "offline", "auto"] = "auto"  # auto: online with a key, else offline
     tensorboard: bool = False
 

@@ -24,7 +24,7 @@ class ResumableError(RuntimeError):
 
 
 class InterruptedRun(ResumableError):
-    """A signal stopped the run at a batch edge, after a save; `exit_code` is 130 (SIGINT) or 143 (SIGTERM)."""
+    """A signal stopped the work, losing nothing that was saved; `exit_code` is 130 (SIGINT) or 143 (SIGTERM)."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

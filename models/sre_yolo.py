@@ -50,7 +50,10 @@ class SREYOLO(nn.Module):
         return {"predictions": predictions, "sr_output": sr_output}
 
     def freeze_backbone(self) -> None:
-        """Train the branch alone: the detector's parameters get no gradient."""
+        """Train the branch alone: the detector's parameters get no gradient.
+
+        BatchNorm's statistics still follow the data in train mode.
+        """
         self.backbone.requires_grad_(False)
 
     def unfreeze_all(self) -> None:
