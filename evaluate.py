@@ -27,6 +27,9 @@ def main() -> None:
     """Evaluate, print the table and name the files written."""
     arguments = parse_arguments()
     weights = find_weights(arguments.weights, arguments.split)
+    from models.openmp import limit_spinning
+
+    limit_spinning()  # before torch is imported
     from evaluation.evaluation_run import evaluate_checkpoint
 
     outcome = evaluate_checkpoint(

@@ -26,9 +26,9 @@ def main() -> int:
     """List or run; returns 1 when a run that could be trained failed."""
     arguments = parse_arguments()
     from data_utils.config import load_config
+    from models.openmp import limit_spinning
     from training.ablation import describe, is_done, read_ablations, run_ablation, write_summary
     from training.dry_run import require_prepared
-    from training.openmp import limit_spinning
 
     registry = read_ablations(arguments.ablations, arguments.config)
     runs = {name: run for name, run in registry.items() if fnmatch.fnmatch(name, arguments.only)}

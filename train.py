@@ -39,7 +39,7 @@ def main() -> None:
         print(describe_run(config, split, f"those of {run_dir}" if run_dir else arguments.weights))
         return
 
-    from training.openmp import limit_spinning
+    from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported
     from training.trainer import Trainer

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from training.openmp import limit_spinning
+from models.openmp import limit_spinning
 
 
 @pytest.mark.parametrize(
