@@ -38,6 +38,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """The small raw set of tests/small_raw_set.py; outputs go beside it."""
+    from small_raw_set import make_raw_set
+
+    return make_raw_set(tmp_path / "räw set" / "raw")
+
+
 @dataclass(frozen=True)
 class PreparedSet:
     """A prepared data set with the config that made it; `folder` also has room for results and weights."""

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from small_raw_set import (
     add_frame,
-    make_raw_set,
     noise,
     run_prepare,
     save,
@@ -24,12 +23,6 @@ from data_utils.config_sections import FilterSection
 from data_utils.errors import ResumableError
 from data_utils.frame_jobs import CopySettings, FrameJob, process_frame, remove_copies, resized_pair, run_jobs
 from data_utils.types import Annotation
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """The small raw set; outputs go beside it."""
-    return make_raw_set(tmp_path / "räw set" / "raw")
 
 
 def test_processes_write_what_one_process_writes(raw: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from small_raw_set import (
-    make_raw_set,
     run_prepare,
     snapshot,
 )
@@ -16,12 +15,6 @@ from small_raw_set import (
 from data_utils import output_folders
 from data_utils.errors import InputError, ResumableError
 from data_utils.output_folders import locked, make_writable, remove_leftovers, strangers
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """The small raw set; outputs go beside it."""
-    return make_raw_set(tmp_path / "räw set" / "raw")
 
 
 def test_outputs_never_lie_in_the_source(raw: Path) -> None:

@@ -16,7 +16,6 @@ from small_raw_set import (
     add_frame,
     changed,
     exclusions,
-    make_raw_set,
     noise,
     run_prepare,
     save,
@@ -28,12 +27,6 @@ from data_utils.errors import InputError
 from data_utils.manifest import read_manifest
 from data_utils.prepare_state import FILE_NAME, read_state
 from data_utils.preprocess import check_pairs
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """The small raw set; outputs go beside it."""
-    return make_raw_set(tmp_path / "räw set" / "raw")
 
 
 def test_a_raw_set_becomes_pairs_labels_manifest_and_splits(raw: Path) -> None:

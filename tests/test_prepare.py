@@ -14,7 +14,6 @@ from small_raw_set import (
     SMALL,
     add_frame,
     config_for,
-    make_raw_set,
 )
 
 from data_utils import frame_jobs
@@ -26,12 +25,6 @@ from data_utils.prepare import main, prepare
 from data_utils.prepare_state import FILE_NAME, read_state
 from data_utils.preprocess import check_pairs
 from data_utils.splits import SplitItem, check_split
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """The small raw set; outputs go beside it."""
-    return make_raw_set(tmp_path / "räw set" / "raw")
 
 
 @pytest.mark.integration

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 from small_raw_set import (
-    make_raw_set,
     run_prepare,
 )
 
 from data_utils.prepare_state import FILE_NAME, FrameRecord, StateLog, read_state, write_state
 from data_utils.quality import FrameScores
-
-
-@pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    """The small raw set; outputs go beside it."""
-    return make_raw_set(tmp_path / "räw set" / "raw")
 
 
 def test_a_hand_edited_state_is_not_trusted(raw: Path) -> None:

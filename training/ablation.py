@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from data_utils.atomic import write_csv, write_text
 from data_utils.config import load_config, read_yaml
 from data_utils.config_sections import Section
 from data_utils.errors import InputError
@@ -77,11 +76,7 @@ def run_ablation(
         **{key: metrics[key] for key in ("ap50", "fps", "gflops")},
         "epochs_trained": trained["epochs_trained"],
     }
-    path = result_path(name, config.run.results_dir)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(result_path(name, config.run.results_dir), json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -105,22 +100,22 @@ def is_done(name: str, overrides: Sequence[str], split: int, results_dir: str | 
 def write_summary(runs: Mapping[str, AblationRun], states: Mapping[str, str], results_dir: str | Path) -> Path:
     """Write `ablation_summary.csv`: every run with its published AP50, ours where there is one, and its state."""
     path = Path(results_dir) / "ablation_summary.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list[str](SUMMARY_COLUMNS), extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for name, run in runs.items():
-            saved = result_path(name, results_dir)
-            result = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
-            described: dict[str, Any] = {
-                "name": name,
-                "tables": " ".join(map(str, run.tables)),
-                "overrides": " ".join(run.overrides),
-                "paper_ap50": run.paper.get("ap50"),
-                "state": states[name],
-            }
-            writer.writerow({**result, **described})
+    write_csv(path, SUMMARY_COLUMNS, [_summary_row(name, run, states[name], results_dir) for name, run in runs.items()])
     return path
+
+
+def _summary_row(name: str, run: AblationRun, state: str, results_dir: str | Path) -> dict[str, Any]:
+    saved = result_path(name, results_dir)
+    result = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
+    described = {
+        "name": name,
+        "tables": " ".join(map(str, run.tables)),
+        "overrides": " ".join(run.overrides),
+        "paper_ap50": run.paper.get("ap50"),
+        "state": state,
+    }
+    row = {**result, **described}
+    return {column: row.get(column) for column in SUMMARY_COLUMNS}
 
 
 def describe(runs: Mapping[str, AblationRun]) -> str:

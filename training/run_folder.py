@@ -67,7 +67,7 @@ def newest_run_dir(config: Config, split: int) -> Path:
 def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None:
     """Write config.yaml and run.json: the command, the machine, versions and the settings' hash."""
     settings = config.model_dump(mode="json")
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    write_text(run_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
     record = {
         "dataset": config.dataset.name,
         "split": split,
@@ -80,7 +80,7 @@ def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None
         "threads": torch.get_num_threads(),
         **more,
     }
-    (run_dir / RUN_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(run_dir / RUN_RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def finish_record(run_dir: Path, result: dict[str, Any]) -> None:
