@@ -16,6 +16,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--resume", nargs="?", const="newest", metavar="RUN", help="go on with a run (default: newest)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--wandb-off", action="store_true", help="no Weights & Biases log")
+    parser.add_argument("--skip-audit", action="store_true", help="train without looking for leaks between the parts")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained on, and stop")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as lr0=1e-3")
     return parser.parse_intermixed_args()
@@ -24,6 +25,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Train, or say what would be trained on."""
     arguments = parse_arguments()
+    from data_utils.audit import SKIPPED, require_clean
     from data_utils.config import load_config
     from training.dry_run import describe_run, require_prepared
 
@@ -35,6 +37,10 @@ def main() -> None:
         run_dir, split = None, arguments.split
         config = load_config(arguments.config, arguments.overrides)
     require_prepared(config.dataset, split, arguments.config)
+    audited = None  # of a run that goes on, its record says so already
+    if run_dir is None:
+        audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
+        print(f"audit    {audited}")
     if arguments.dry_run:
         print(describe_run(config, split, f"those of {run_dir}" if run_dir else arguments.weights))
         return
@@ -42,9 +48,12 @@ def main() -> None:
     from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported
+    from training.run_folder import add_to_record
     from training.trainer import Trainer
 
     trainer = Trainer(config, split, arguments.weights, arguments.device, resume=run_dir, wandb_off=arguments.wandb_off)
+    if audited is not None:
+        add_to_record(trainer.run_dir, audit=audited)
     print(trainer.describe())
     result = trainer.fit()
     print(trainer.closing_lines(result))

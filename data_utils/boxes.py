@@ -10,6 +10,8 @@ import numpy as np
 
 from data_utils.types import FloatArray
 
+SIZE_SIDES = (32, 96)  # pixels: small is below 32x32, medium below 96x96 (COCO's buckets, and the paper's)
+
 
 def cxcywhn_to_xyxy(boxes_cxcywhn: FloatArray, width: float, height: float) -> FloatArray:
     """Turn normalised centre boxes [N, 4] into corners in pixels of a `width` x `height` image, float64 [N, 4]."""
@@ -35,10 +37,26 @@ def clip_xyxy(boxes_xyxy: FloatArray, width: float, height: float) -> FloatArray
     return np.clip(boxes, 0, _scale(width, height))
 
 
+def crop_cxcywhn(
+    boxes_cxcywhn: FloatArray, size: tuple[int, int], region_xyxy: tuple[int, int, int, int]
+) -> FloatArray:
+    """Map normalised boxes [N, 4] of a frame of `size` (width, height) pixels to a region of it that holds them all."""
+    x1, y1, x2, y2 = region_xyxy
+    moved = cxcywhn_to_xyxy(boxes_cxcywhn, *size) - np.array([x1, y1, x1, y1])
+    return xyxy_to_cxcywhn(clip_xyxy(moved, x2 - x1, y2 - y1), x2 - x1, y2 - y1)
+
+
 def area_xyxy(boxes_xyxy: FloatArray) -> FloatArray:
     """Return the areas [N] in square pixels; an inverted box has area 0."""
     boxes = np.asarray(boxes_xyxy, dtype=np.float64).reshape(-1, 4)
     return np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
+
+
+def count_sizes(boxes_cxcywhn: FloatArray, width: float, height: float) -> tuple[int, int, int]:
+    """Count the small (area below 32x32 pixels), medium (below 96x96) and large of normalised boxes [N, 4]."""
+    areas = area_xyxy(cxcywhn_to_xyxy(boxes_cxcywhn, width, height))
+    small, medium = (int((areas < side**2).sum()) for side in SIZE_SIDES)
+    return small, medium - small, len(areas) - medium
 
 
 def iou_xyxy(a: FloatArray, b: FloatArray) -> FloatArray:

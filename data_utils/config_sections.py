@@ -1,150 +1,19 @@
 """The typed sections of configs/*.yaml. Unknown keys are refused, instances are frozen.
 
 The guide's 19 published hyperparameters have no default here: their one home is configs/train.yaml. Every other setting
-has its one home, and its unit, below.
+has its one home, and its unit, below, and those of a data set in dataset_section.py.
 """
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # becomes part of a path: never "." or ".."
-# YAML and JSON have lists and text keys where the sections have tuples and numbers; their elements stay strict.
-FromList = Field(strict=False)
+from data_utils.dataset_section import DatasetSection
+from data_utils.section import Count, FromList, Name, NonNegative, Positive, Probability, Section
+
 SIDE_MULTIPLE = 32  # the detector's largest stride: input sides are multiples of it
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys refused, frozen, no silent conversion of text to numbers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=(), validate_default=True)
-
-
-class FilterSection(Section):
-    """Which raw frames are kept; null switches a test off. Scores are taken on the displayed frame in 8-bit grey."""
-
-    blur_thresh: NonNegative | None = 100.0  # Laplacian variance below this: blurred
-    bright_min: NonNegative | None = 30.0  # mean grey (0-255) below this: dark
-    bright_max: NonNegative | None = 240.0  # mean grey above this: blown out
-    min_bytes: int | None = Field(default=5 * 1024, ge=0)  # file size in bytes below this: tiny
-    min_side: int | None = Field(default=None, ge=1)  # shorter side in pixels below this: tiny
-    glare_max: Probability | None = 0.2  # share of saturated pixels above this: glare
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.bright_min is not None and self.bright_max is not None and self.bright_min >= self.bright_max:
-            raise ValueError(
-                f"dataset.filter.bright_min = {self.bright_min} and bright_max = {self.bright_max} leave no frame"
-            )
-        return self
-
-
-class LabelMapSection(Section):
-    """Segmentation masks turned into boxes: one box for each connected component of a listed value."""
-
-    images: str = "img"  # folder of frames below the raw folder
-    masks: str = "annot"  # folder of masks, same relative paths, .png
-    values: dict[Annotated[int, FromList], str] = Field(default_factory=dict)  # mask grey value -> class name
-    min_area: int = Field(default=16, ge=1)  # smaller components (mask pixels) are counted and dropped
-
-
-class SplitSection(Section):
-    """Hold-out splits; a group (patient) is never cut."""
-
-    ratios: Annotated[tuple[Positive, Positive, Positive], FromList] = (89, 7, 4)  # train : val : test, by frames
-    n_splits: Count = 3
-    seed: int = 42
-    lesion_only_eval: bool = False  # healthy frames of held-out patients go to {val,test}_healthy.txt
-    # User-made split: list files below the raw folder (stems or paths), or path prefixes ending in "/".
-    predefined: dict[Literal["train", "val", "test"], Annotated[tuple[str, ...], FromList]] | None = None
-
-
-class ExternalSection(Section):
-    """An external test set, already prepared: `evaluate.py --data NAME`."""
-
-    processed: str  # folder with lr/{images,labels} and manifest.csv
-    list_file: str | None = None  # default: every frame in the manifest
-
-
-class DatasetSection(Section):
-    """One data set: where it lies, how it is read, filtered and split. Paths are relative to the working folder."""
-
-    name: Name = "lesions"
-    raw: str = "data/raw"
-    processed: str = "data/processed"
-    splits: str = "data/splits"
-    filter_log: str = "results/filter_log.csv"
-    format: Literal["auto", "yolo", "voc", "labelmap"] = "auto"
-    metadata: str | None = "metadata.csv"  # below raw: filename, patient_id, dataset_source[, modality, has_lesion]
-    group: Literal["patient", "sequence", "image"] = "patient"  # what a split never cuts; only `patient` is independent
-    group_pattern: str | None = None  # regex on the path below raw with (?P<patient>...) and (?P<sequence>...)
-    nc: Count
-    names: Annotated[tuple[str, ...], FromList]
-    labels_frame: Literal["displayed", "stored"] = "displayed"  # EXIF-rotated files: the frame the boxes were drawn in
-    bad_boxes: Literal["error", "drop"] = "error"
-    allow_background: bool = False  # a missing label file means a healthy frame instead of an error
-    max_unreadable: Probability = 0.05  # share of undecodable frames above which preparing stops
-    image_format: Literal["jpg", "png"] = "jpg"
-    jpeg_quality: int = Field(default=95, ge=1, le=100)
-    hr_native_min: Count | None = None  # original longer side from which HR counts as native; default: imgsz_hr
-    filter: FilterSection = FilterSection()
-    labelmap: LabelMapSection = LabelMapSection()
-    split: SplitSection = SplitSection()
-    external: dict[str, ExternalSection] = Field(default_factory=dict)
-
-    @field_validator("names")
-    @classmethod
-    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(names)) != len(names) or not all(name.strip() for name in names):
-            raise ValueError("class names must be distinct and not empty")
-        return names
-
-    @field_validator("group_pattern")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        try:
-            groups = re.compile(pattern or "(?P<patient>)").groupindex
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        if not {"patient", "sequence"} & set(groups):
-            raise ValueError("must hold a named group (?P<patient>...) or (?P<sequence>...)")
-        return pattern
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if len(self.names) != self.nc:
-            raise ValueError(f"dataset.nc = {self.nc} but dataset.names lists {len(self.names)}: {list(self.names)}")
-        unknown = sorted(set(self.labelmap.values.values()) - set(self.names))
-        if unknown:
-            raise ValueError(f"dataset.labelmap.values names {unknown}, not among dataset.names {list(self.names)}")
-        return self
-
-    @property
-    def lr_images(self) -> Path:
-        """Folder of the prepared LR frames."""
-        return Path(self.processed) / "lr" / "images"
-
-    @property
-    def hr_images(self) -> Path:
-        """Folder of the prepared HR frames, same stems as the LR ones."""
-        return Path(self.processed) / "hr" / "images"
-
-    @property
-    def manifest(self) -> Path:
-        """CSV with one line for each prepared frame."""
-        return Path(self.processed) / "manifest.csv"
-
-    def split_list(self, split: int, part: str) -> Path:
-        """Text file with the LR image paths of `part` (train, val, test) in split number `split`."""
-        return Path(self.splits) / f"split{split}" / f"{part}.txt"
 
 
 class ModelSection(Section):
@@ -200,6 +69,27 @@ class EvalSection(Section):
     batch_size: Count | None = None  # default: training's
 
 
+class DenoiseSection(Section):
+    """The speckle denoiser (`python -m training.denoise`): its frames, its noise (data_utils/speckle.py), its net."""
+
+    source: Literal["lr", "hr"] = "lr"  # the prepared frames it learns from and is measured on
+    crop: Annotated[int, Field(ge=16)] = 128  # pixels a side of the squares cut from training frames
+    distribution: Literal["gamma", "lognormal"] = "gamma"
+    looks: Annotated[tuple[Positive, Positive], FromList] = (4, 16)  # drawn between; the noise has variance 1 / looks
+    eval_looks: Positive = 8.0  # of validation and test
+    grain: NonNegative = 0.0  # pixels by which neighbours are correlated (sigma of the blur); 0: independent
+    eval_frames: Count | None = 64  # held-out frames measured, evenly spread over the list; null: all
+    nlm_frames: Count = 8  # training frames on which the strength of non-local means is chosen
+    width: Count = 32  # channels at full resolution, doubled at each level below
+    levels: Annotated[int, Field(ge=1, le=5)] = 3  # halvings of the side
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.looks[0] > self.looks[1]:
+            raise ValueError(f"denoise.looks = {list(self.looks)}: the smaller number, the stronger noise, comes first")
+        return self
+
+
 class RunSection(Section):
     """Where and how a run runs."""
 
@@ -247,6 +137,7 @@ class Config(Section):
     optim: OptimSection = OptimSection()
     loss: LossSection = LossSection()
     eval: EvalSection = EvalSection()
+    denoise: DenoiseSection = DenoiseSection()
     run: RunSection = RunSection()
 
     @model_validator(mode="after")

@@ -13,9 +13,9 @@ import multiprocessing
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, Protocol, TypedDict
 
 import cv2
 import numpy as np
@@ -36,10 +36,11 @@ from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError, ResumableError
 from data_utils.frame_cache import open_frames
-from data_utils.split_list import check_sizes, find_hr_partners, label_path, read_all_labels, read_split_list
+from data_utils.splitting.split_list import check_sizes, find_hr_partners, label_path, read_all_labels, read_split_list
 
 __all__ = [
-    "Batch", "EpochLoader", "SREYOLODataset", "Sample", "collate", "label_path", "make_loader", "read_split_list",
+    "Batch", "EpochFrames", "EpochLoader", "SREYOLODataset", "Sample", "collate", "label_path", "make_loader",
+    "read_split_list",
 ]  # fmt: skip
 
 IDLE = -1  # on the loader's board: this process has read no frame yet
@@ -66,12 +67,24 @@ class Batch(TypedDict):
     img_path: list[str]
 
 
+class EpochFrames(Protocol):
+    """What `EpochLoader` asks of a data set, beside samples by index: see the methods of `SREYOLODataset`."""
+
+    @property
+    def image_paths(self) -> Sequence[Path]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+    def set_epoch(self, epoch: int) -> None: ...
+    def report_progress_to(self, progress: Tensor) -> None: ...
+
+
 class SREYOLODataset(Dataset[Sample]):
     """The prepared frames of a split list, augmented when `augment` is set.
 
     txt_file: list of LR images. hr_dir: folder of HR images with the same stems, or None for items without `hr_image`.
     config: the run's settings; without it they are read from `config_path`. uint8: images stay uint8 in [0, 255], a
-    quarter of the bytes, to become float on the device.
+    quarter of the bytes, to become float on the device. repeats: the list may name an image several times; each time is
+    a sample with an augmentation of its own, while the image is checked, read and kept in memory once.
     Raises InputError, before any image is decoded, for lists, labels and image sizes that are not as they should be.
     """
 
@@ -84,18 +97,24 @@ class SREYOLODataset(Dataset[Sample]):
         *,
         config: Config | None = None,
         uint8: bool = False,
+        repeats: bool = False,
     ) -> None:
         self.config = load_config(config_path) if config is None else config
         self.augment = augment
         self.uint8 = uint8
         data = self.config.dataset
-        self.image_paths = read_split_list(txt_file)
-        self.labels = read_all_labels(self.image_paths, data.nc, allow_background=data.allow_background)
-        self.hr_paths = None if hr_dir is None else find_hr_partners(self.image_paths, hr_dir)
-        check_sizes(self.image_paths, self.hr_paths, self.config.imgsz_lr, self.config.imgsz_hr)
-        sets = [(self.image_paths, self.config.imgsz_lr)]
-        if self.hr_paths is not None:
-            sets.append((self.hr_paths, self.config.imgsz_hr))
+        self.image_paths = read_split_list(txt_file, repeats=repeats)
+        frames = list(dict.fromkeys(self.image_paths))
+        labels = read_all_labels(frames, data.nc, allow_background=data.allow_background)
+        partners = None if hr_dir is None else find_hr_partners(frames, hr_dir)
+        check_sizes(frames, partners, self.config.imgsz_lr, self.config.imgsz_hr)
+        number = {path: n for n, path in enumerate(frames)}
+        self._frame_of = [number[path] for path in self.image_paths]  # sample -> frame
+        self.labels = [labels[n] for n in self._frame_of]
+        self.hr_paths = None if partners is None else [partners[n] for n in self._frame_of]
+        sets = [(frames, self.config.imgsz_lr)]
+        if partners is not None:
+            sets.append((partners, self.config.imgsz_hr))
         # The LR frames, then the HR frames if there are any.
         self._frames = open_frames(self.config.run.cache, sets)
         # Shared memory, so that a new epoch also reaches loader processes that live on.
@@ -136,7 +155,7 @@ class SREYOLODataset(Dataset[Sample]):
         transform, colour = self._draw(index)
         members = [index, *transform.partners]
         lr_frames, *hr_frames = self._frames
-        lr_image = transform_image(transform, [lr_frames[i] for i in members], colour)
+        lr_image = transform_image(transform, [lr_frames[self._frame_of[i]] for i in members], colour)
         labels = transform_labels(transform, [self.labels[i] for i in members], self.config.augment.min_visible)
         sample: Sample = {
             "lr_image": self._tensor(lr_image),
@@ -146,7 +165,8 @@ class SREYOLODataset(Dataset[Sample]):
         if hr_frames:
             if self.config.augment.hr_geometry == "none":
                 transform, members = GeometricTransform(self.config.imgsz_lr), [index]
-            sample["hr_image"] = self._tensor(transform_image(transform, [hr_frames[0][i] for i in members]))
+            hr_image = transform_image(transform, [hr_frames[0][self._frame_of[i]] for i in members])
+            sample["hr_image"] = self._tensor(hr_image)
         return sample
 
     def _draw(self, index: int) -> tuple[GeometricTransform, ColourJitter]:
@@ -203,15 +223,15 @@ class EpochOrder(Sampler[int]):
         return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.n_samples).tolist())
 
 
-class EpochLoader(DataLoader[Sample]):
-    """A DataLoader of `Batch`es whose order and augmentation follow `set_epoch`, and whose failures name the frame."""
+class EpochLoader(DataLoader[Any]):
+    """A DataLoader whose order and augmentation follow `set_epoch`, and whose failures name the frame."""
 
-    def __init__(self, dataset: SREYOLODataset, order: EpochOrder, *, workers: int, **options: Any) -> None:
+    def __init__(self, dataset: EpochFrames, order: EpochOrder, *, workers: int, **options: Any) -> None:
         self._frames = dataset
         self._order = order
         self._board = torch.full((max(workers, 1),), IDLE, dtype=torch.int64).share_memory_()
         super().__init__(
-            dataset,
+            dataset,  # pyright: ignore[reportArgumentType] as every map-style data set, by its methods
             sampler=order,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -224,8 +244,8 @@ class EpochLoader(DataLoader[Sample]):
         self._order.epoch = epoch
         self._frames.set_epoch(epoch)
 
-    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Yield the epoch's batches.
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Yield the epoch's batches, a `Batch` each for frames with their boxes.
 
         Raises InputError in one line for a frame that cannot be read, and ResumableError naming the frames in work when
         a loader process died (killed for memory, shared memory full).
@@ -261,7 +281,14 @@ class EpochLoader(DataLoader[Sample]):
 
 
 def make_loader(
-    dataset: SREYOLODataset, batch_size: int, *, workers: int, shuffle: bool, seed: int, drop_last: bool = False
+    dataset: EpochFrames,
+    batch_size: int,
+    *,
+    workers: int,
+    shuffle: bool,
+    seed: int,
+    drop_last: bool = False,
+    collate_fn: Callable[[list[Any]], Any] = collate,
 ) -> EpochLoader:
     """Make the loader of a data set; `workers` processes, 0 for none.
 
@@ -275,7 +302,7 @@ def make_loader(
         workers=workers,
         batch_size=batch_size,
         drop_last=drop_last,
-        collate_fn=collate,
+        collate_fn=collate_fn,
         multiprocessing_context="fork" if workers and can_fork else None,
         generator=torch.Generator().manual_seed(seed),
         pin_memory=torch.cuda.is_available(),

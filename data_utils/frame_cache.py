@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from data_utils.augment import Image
-from data_utils.images import read_bgr
+from data_utils.imaging.images import read_bgr
 
 AUTO_SHARE = 4  # `auto` takes at most a quarter of the free memory
 

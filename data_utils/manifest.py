@@ -13,7 +13,9 @@ from data_utils.atomic import write_csv
 from data_utils.errors import InputError
 
 HrKind = Literal["native", "upsampled"]
-_WHOLE_NUMBERS = ("width", "height", "n_boxes")
+_WHOLE_NUMBERS = ("width", "height", "n_boxes", "crop_x", "crop_y", "n_small", "n_medium", "n_large",
+                  "n_bytes", "nearest_bits")  # fmt: skip
+_NUMBERS = ("sharpness", "brightness", "saturated", "border")
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,12 @@ class ManifestRow:
     """One prepared frame.
 
     filename: its path below the raw folder, with "/". group: what a split never cuts. width, height: pixels of the
-    original frame as displayed. hr_kind: whether the HR copy holds real detail or was interpolated. content_hash: of
-    the source file's bytes, 32 hex digits.
+    original frame as displayed, of its field alone where dataset.crop_border cut the surround away; crop_x, crop_y:
+    where in the displayed frame that field begins. hr_kind: whether the HR copy holds real detail or was interpolated.
+    n_small, n_medium, n_large: boxes by area in original pixels (below 32x32, below 96x96, above). content_hash: of the
+    source file's bytes, 32 hex digits. n_bytes, sharpness, brightness, saturated, border, perceptual_hash: see
+    quality.FrameScores. nearest_bits: in how many of its 64 bits that hash differs from the most similar frame of the
+    same group kept before this one.
     """
 
     stem: str
@@ -36,6 +42,18 @@ class ManifestRow:
     hr_kind: HrKind
     n_boxes: int
     content_hash: str
+    crop_x: int = 0
+    crop_y: int = 0
+    n_small: int = 0
+    n_medium: int = 0
+    n_large: int = 0
+    n_bytes: int = 0
+    sharpness: float = 0.0
+    brightness: float = 0.0
+    saturated: float = 0.0
+    border: float = 0.0
+    perceptual_hash: str = ""
+    nearest_bits: int = 64
 
     @property
     def has_lesion(self) -> bool:
@@ -77,13 +95,18 @@ def _parsed(reader: csv.DictReader[str], path: Path) -> dict[str, ManifestRow]:
 
 
 def _row(record: dict[str, str], where: str) -> ManifestRow:
-    values: dict[str, str | int] = {name: record[name] for name in COLUMNS}
+    values: dict[str, str | int | float] = {name: record[name] for name in COLUMNS}
     if any(value is None for value in values.values()):
         raise InputError(f"{where}: the line has too few columns; prepare the data set again")
     for name in _WHOLE_NUMBERS:
         if not (record[name].isascii() and record[name].isdigit()):
             raise InputError(f"{where}: {name} = '{record[name]}' is not a whole number; prepare the data set again")
         values[name] = int(record[name])
+    for name in _NUMBERS:
+        try:
+            values[name] = float(record[name])
+        except ValueError:
+            raise InputError(f"{where}: {name} = '{record[name]}' is no number; prepare the data set again") from None
     if values["hr_kind"] not in get_args(HrKind):
         raise InputError(f"{where}: hr_kind = '{record['hr_kind']}', allowed: {', '.join(get_args(HrKind))}")
     return ManifestRow(**values)  # pyright: ignore[reportArgumentType]

@@ -13,17 +13,18 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from data_utils.atomic import write_csv
 from data_utils.config import make_section
-from data_utils.config_sections import FilterSection, SplitSection
+from data_utils.dataset_section import FilterSection, SplitSection
 from data_utils.errors import InputError
 from data_utils.formats.identity import MetadataRow, read_metadata
 from data_utils.formats.labels import Findings
 from data_utils.formats.raw_set import LESION_ANSWERS
 from data_utils.formats.sources import Source, pair_with_labels
-from data_utils.frame_jobs import SUFFIXES, resized_pair
-from data_utils.images import IMAGE_SUFFIXES, UnreadableImage, image_size, list_images, read_bgr, write_image
+from data_utils.imaging.image_metadata import strip_metadata
+from data_utils.imaging.images import IMAGE_SUFFIXES, UnreadableImage, image_size, list_images, read_bgr, write_image
+from data_utils.preparation.frame_jobs import SUFFIXES, resized_pair
 from data_utils.quality import Reason, rejection_reasons, score_frame
-from data_utils.split_report import write_splits
 from data_utils.splits import SplitItem, check_split, hold_outs
+from data_utils.splitting.split_report import write_splits
 
 FILTER_LOG = Path("results/filter_log.csv")
 SPLITS = Path("data/splits")
@@ -44,25 +45,37 @@ def filter_frames(
 
     Excluded are frames whose Laplacian variance is below `blur_thresh`, whose mean grey is outside
     [`bright_min`, `bright_max`], files below 5 KB, and files that cannot be decoded; each with its reason in
-    ./results/filter_log.csv (filename, reason). The layout and the bytes are copied as they are; the source is never
-    written. Returns (number kept, number excluded). Raises InputError for an empty or overlapping folder.
+    ./results/filter_log.csv (filename, reason). Layout, pixels and labels stay as they are; EXIF and other metadata do
+    not, for they may name a patient (`image_metadata.strip_metadata`: WebP, TIFF and BMP become PNG). The source is
+    never written. Returns (number kept, number excluded). Raises InputError for an empty or overlapping folder, and
+    when two frames would have one copy.
     """
     source, target = Path(src_dir), Path(dst_dir)
     _check_apart(source, target)
     limits = {"blur_thresh": blur_thresh, "bright_min": bright_min, "bright_max": bright_max, "glare_max": None}
     thresholds = make_section(FilterSection, limits, "filter_frames")
     log: list[tuple[str, Iterable[Reason]]] = []
+    written: dict[Path, Path] = {}  # copy -> its source
     frames = _source_frames(source)
     for frame in frames:
-        pair = [(path, target / path.relative_to(source)) for path in (frame.image, frame.label) if path is not None]
+        image_copy = target / frame.image.relative_to(source)
+        label_copy = target / frame.label.relative_to(source) if frame.label else None
+        stale = {image_copy.with_suffix(suffix) for suffix in (image_copy.suffix, *SUFFIXES)}
+        for path in (stale | ({label_copy} if label_copy else set())) - written.keys():
+            path.unlink(missing_ok=True)  # of an earlier call with other thresholds
         if reasons := _judge(frame.image, thresholds):
             log.append((frame.below_raw, reasons))
-            for _, copy in pair:
-                copy.unlink(missing_ok=True)  # of an earlier call with other thresholds
             continue
-        for path, copy in pair:
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+        stripped, suffix = strip_metadata(frame.image.read_bytes(), frame.image)
+        image_copy = image_copy.with_suffix(suffix)
+        if (other := written.setdefault(image_copy, frame.image)) != frame.image:
+            raise InputError(f"{frame.image} and {other} would both be written as {image_copy.name}; rename one")
+        image_copy.parent.mkdir(parents=True, exist_ok=True)
+        image_copy.write_bytes(stripped)
+        if frame.label is not None and label_copy is not None:
+            label_copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(frame.label, label_copy)
+            written[label_copy] = frame.label
     write_filter_log(FILTER_LOG, log)
     return len(frames) - len(log), len(log)
 
@@ -127,6 +140,8 @@ def make_splits(metadata_csv: str | Path, n_splits: int = 3, seed: int = 42) -> 
     {"split1": {"train": N, "val": N, "test": N}, ...}. Raises InputError with file:line, or for too few patients.
     """
     section = make_section(SplitSection, {"n_splits": n_splits, "seed": seed}, "make_splits")
+    if not section.n_splits:  # 0 is for external test sets, which are not split
+        raise InputError("make_splits: n_splits = 0: allowed: greater than or equal to 1")
     splits = hold_outs(_read_items(Path(metadata_csv)), section)
     for split in splits:
         check_split(split, "patient")

@@ -8,29 +8,32 @@ Generator, and no cost depends on the order of a set or of a parallel sum.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_utils.config_sections import SplitSection
+from data_utils.dataset_section import SplitSection
 from data_utils.errors import InputError
 from data_utils.manifest import ManifestRow
+from data_utils.splitting.split_search import SCALE, Problem, draw
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 HELD_OUT = ("val", "test")
 HEALTHY = "_healthy"  # val_healthy, test_healthy: frames set aside by lesion_only_eval
-TRIALS = 16  # random orders tried for a split; the best balanced assignment is taken
+MOST_HELD_OUT = 0.5  # of the lesions, and of all frames, by lesion_only_eval
+STRATUM_WEIGHTS = {"size": 0.25}  # the others count 1
 
 
 @dataclass(frozen=True)
 class SplitItem:
     """What splitting needs to know of a frame; `has_lesion` is None where nobody said.
 
-    filename: path below the raw folder, with "/". group: what is never cut.
+    filename: path below the raw folder, with "/". group: what is never cut. n_small, n_medium, n_large: boxes by area
+    in the original frame, 0 where nobody measured them.
     """
 
     stem: str
@@ -41,12 +44,15 @@ class SplitItem:
     modality: str = "unknown"
     has_lesion: bool | None = None
     n_boxes: int = 0
+    n_small: int = 0
+    n_medium: int = 0
+    n_large: int = 0
 
     @staticmethod
     def from_manifest(row: ManifestRow) -> SplitItem:
         """Take over a manifest line."""
         return SplitItem(row.stem, row.filename, row.patient_id, row.group, row.dataset_source, row.modality,
-                         row.has_lesion, row.n_boxes)  # fmt: skip
+                         row.has_lesion, row.n_boxes, row.n_small, row.n_medium, row.n_large)  # fmt: skip
 
 
 Split = dict[str, list[SplitItem]]
@@ -60,20 +66,21 @@ def hashed_id(identity: str) -> str:
 def hold_outs(items: Iterable[SplitItem], section: SplitSection) -> list[Split]:
     """Draw `section.n_splits` random splits at `section.ratios` by frames, stratified as well as whole groups allow.
 
-    Strata are source x lesion/healthy, and modality. Every part gets at least one group, with lesions where there are
-    enough of those. Raises InputError naming ratios and group counts when there are too few groups.
+    Each part is within two points of its ratio where an assignment of the groups that is can be found. With
+    `lesion_only_eval` the ratios are those between the frames that train and the held-out frames with lesions, as in
+    the paper (3452 : 269 : 171), unless lesions are too few (`lesions_suffice`). Strata are source x lesion/healthy,
+    modality, and the size of a frame's smallest lesion. Every part gets at least one group, with lesions where there
+    are enough of those. Raises InputError naming ratios and group counts when there are too few groups.
     """
     ordered = sorted(items, key=lambda item: item.stem)
     groups = sorted({item.group for item in ordered})
-    must_reach_every_part = _eligible(ordered, groups, section)
-    counts = _stratum_counts(ordered, groups)
-    shares = np.array(section.ratios) / sum(section.ratios)
-    targets = counts.sum(axis=0)[:, None] * shares  # [S, 3] frames
+    if not section.n_splits:
+        return []
+    problem = _problem(ordered, groups, section)
     splits: list[Split] = []
     drawn: set[tuple[int, ...]] = set()
     for k in range(section.n_splits):
-        rng = np.random.default_rng([section.seed % 2**32, k])
-        assignment = _best_assignment(counts, targets, must_reach_every_part, rng, drawn)
+        assignment = draw(problem, np.random.default_rng([section.seed % 2**32, k]), drawn)
         drawn.add(assignment)
         part_of = dict(zip(groups, assignment, strict=True))
         split: Split = {part: [] for part in PARTS}
@@ -81,6 +88,16 @@ def hold_outs(items: Iterable[SplitItem], section: SplitSection) -> list[Split]:
             split[PARTS[part_of[item.group]]].append(item)
         splits.append(set_healthy_aside(split) if section.lesion_only_eval else split)
     return splits
+
+
+def lesions_suffice(n_frames: int, n_lesions: int, section: SplitSection) -> bool:
+    """Whether val and test can have their ratios in lesion frames alone, and still leave most frames to training.
+
+    They then hold the share x of all frames, healthy ones in proportion, where x n_lesions : (1 - x) n_frames is
+    val + test : train. At 89:7:4, x passes one half where fewer than an eighth of the frames have lesions; the ratios
+    are then those of all frames, as without `lesion_only_eval`.
+    """
+    return _held_out_share(n_frames, n_lesions, section) <= _most_held_out(section)
 
 
 def set_healthy_aside(split: Split) -> Split:
@@ -142,89 +159,49 @@ def _eligible(items: Sequence[SplitItem], groups: Sequence[str], section: SplitS
     )
 
 
-def _stratum_counts(items: Sequence[SplitItem], groups: Sequence[str]) -> NDArray[np.float64]:
-    """Count each group's frames [G, S]: in all, in each cell source x lesion/healthy, in each modality."""
+def _problem(items: Sequence[SplitItem], groups: Sequence[str], section: SplitSection) -> Problem:
+    """Count frames by group and stratum for the search; see `hold_outs` for what the ratios and strata are."""
+    eligible = _eligible(items, groups, section)
     row = {group: index for index, group in enumerate(groups)}
-    keys = [((), (item.source, str(item.has_lesion)), (item.modality,)) for item in items]
+    keys = [_strata(item) for item in items]
     column = {key: index for index, key in enumerate(sorted({key for frame_keys in keys for key in frame_keys}))}
-    counts = np.zeros((len(groups), len(column)))
+    strata = np.zeros((len(groups), len(column)), dtype=np.int64)
+    counted = np.zeros((len(groups), len(PARTS)), dtype=np.int64)
+    n_lesions = sum(item.has_lesion is not False for item in items)
+    lesion_only = section.lesion_only_eval and lesions_suffice(len(items), n_lesions, section)
     for item, frame_keys in zip(items, keys, strict=True):
+        counted[row[item.group]] += [1] + [not lesion_only or item.has_lesion is not False] * 2
         for key in frame_keys:
-            counts[row[item.group], column[key]] += 1
-    return counts
+            strata[row[item.group], column[key]] += 1
+    held_out = [ratio / sum(section.ratios) for ratio in section.ratios[1:]]
+    shares = [round(SCALE * share) for share in held_out]
+    away = _held_out_share(len(items), n_lesions if lesion_only else len(items), section)
+    most = _most_held_out(section) if lesion_only else 1.0
+    return Problem(
+        counted=counted,
+        strata=strata,
+        weights=np.array([STRATUM_WEIGHTS.get(key[0], 1.0) for key in column]),
+        shares=np.array([SCALE - sum(shares), *shares]),
+        fractions=np.array([1 - away, *(away * share / sum(held_out) for share in held_out)]),
+        max_held_out=int(most * (n_lesions if lesion_only else len(items))),
+        min_train=len(items) - int(most * len(items)),
+        eligible=eligible,
+    )
 
 
-def _best_assignment(
-    counts: NDArray[np.float64],
-    targets: NDArray[np.float64],
-    eligible: NDArray[np.bool_],
-    rng: np.random.Generator,
-    drawn: Set[tuple[int, ...]],
-) -> tuple[int, ...]:
-    """Return the part (index into PARTS) of each group [G]: the best balanced of many that is not `drawn` yet.
-
-    One that was drawn is taken again only where the others would be upside down.
-    """
-    trials: list[tuple[bool, bool, float, tuple[int, ...]]] = []
-    for _ in range(TRIALS):
-        # random() is the Generator's most stable stream; argsort turns it into an order.
-        order = np.argsort(rng.random(len(counts)), kind="stable")
-        for fill in (_filled_greedily, _filled_in_order):  # the second differs between trials however few groups
-            parts = fill(counts, targets, order)
-            _reach_every_part(parts, counts, targets, eligible)
-            assignment = tuple(parts.tolist())
-            imbalance = _imbalance(parts, counts, targets)
-            trials.append((_is_upside_down(parts, counts, targets), assignment in drawn, imbalance, assignment))
-    return min(trials)[3]
+def _held_out_share(n_frames: int, n_counted: int, section: SplitSection) -> float:
+    """Return the share x of all frames, `n_counted` of which count, that val and test hold; see `lesions_suffice`."""
+    train, *held_out = section.ratios
+    return sum(held_out) * n_frames / (sum(held_out) * n_frames + train * n_counted)
 
 
-def _filled_greedily(
-    counts: NDArray[np.float64], targets: NDArray[np.float64], order: NDArray[np.intp]
-) -> NDArray[np.int64]:
-    """Put each group where it lowers sum((have - target)^2 / target) most. A target is taken from `targets` [S, 3]."""
-    parts = np.zeros(len(counts), dtype=np.int64)
-    have = np.zeros_like(targets)
-    for group in order:
-        frames = counts[group][:, None]
-        change = (frames * (2 * (have - targets) + frames) / targets).sum(axis=0)
-        parts[group] = int(np.argmin(change))
-        have[:, parts[group]] += counts[group]
-    return parts
+def _most_held_out(section: SplitSection) -> float:
+    """Return the share of lesions, and of all frames, up to which lesion_only_eval may hold them out."""
+    return max(MOST_HELD_OUT, sum(section.ratios[1:]) / sum(section.ratios) + 0.04)  # two points for each part
 
 
-def _filled_in_order(
-    counts: NDArray[np.float64], targets: NDArray[np.float64], order: NDArray[np.intp]
-) -> NDArray[np.int64]:
-    """Fill test, then val, to their number of frames (column 0 of `counts`) in the order given; the rest trains."""
-    parts = np.zeros(len(counts), dtype=np.int64)
-    waiting = iter(order)
-    for part in (2, 1):
-        have = 0.0
-        while have < targets[0, part] and (group := next(waiting, None)) is not None:
-            parts[group] = part
-            have += counts[group, 0]
-    return parts
-
-
-def _reach_every_part(
-    parts: NDArray[np.int64], counts: NDArray[np.float64], targets: NDArray[np.float64], eligible: NDArray[np.bool_]
-) -> None:
-    """Give each part without an eligible group the one whose move unbalances least, from a part that can spare it."""
-    for part in range(len(PARTS)):
-        if (eligible & (parts == part)).any():
-            continue
-        spare = [g for g in np.flatnonzero(eligible) if (eligible & (parts == parts[g])).sum() > 1]
-        moved = [np.where(np.arange(len(parts)) == g, part, parts) for g in spare]
-        parts[:] = min(moved, key=lambda candidate: _imbalance(candidate, counts, targets))
-
-
-def _imbalance(parts: NDArray[np.int64], counts: NDArray[np.float64], targets: NDArray[np.float64]) -> float:
-    have = np.stack([counts[parts == part].sum(axis=0) for part in range(len(PARTS))], axis=1)  # [S, 3]
-    return float(((have - targets) ** 2 / targets).sum(axis=0).sum())
-
-
-def _is_upside_down(parts: NDArray[np.int64], counts: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:
-    """Whether a part meant to hold twice another's frames, or more, holds fewer than that one."""
-    have = np.array([counts[parts == part, 0].sum() for part in range(len(PARTS))])
-    meant = targets[0]
-    return bool(((meant[:, None] >= 2 * meant) & (have[:, None] < have)).any())
+def _strata(item: SplitItem) -> list[tuple[str, ...]]:
+    """Name what a frame counts in; all but the size of its smallest lesion are always known."""
+    keys = [("all",), ("source", item.source, str(item.has_lesion)), ("modality", item.modality)]
+    sizes = ((item.n_small, "small"), (item.n_medium, "medium"), (item.n_large, "large"))
+    return keys + [("size", name) for number, name in sizes if number][:1]

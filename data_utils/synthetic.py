@@ -125,8 +125,8 @@ def _draw_all(
 
     from tqdm import tqdm
 
-    from data_utils.frame_jobs import available_cores
     from data_utils.larynx.plan import plan_frames
+    from data_utils.preparation.frame_jobs import available_cores
 
     size, n_frames = settings["size"], settings["n_frames"]
     plans = plan_frames(settings["n_patients"], n_frames, size, settings["seed"])
@@ -159,7 +159,7 @@ def _draw_to_files(out_dir: Path, plan: FramePlan) -> list[float]:
 
     from data_utils.boxes import area_xyxy, xyxy_to_cxcywhn
     from data_utils.formats.yolo import write_labels
-    from data_utils.images import write_image
+    from data_utils.imaging.images import write_image
     from data_utils.larynx.frame import draw_frame
     from data_utils.types import Annotation
 

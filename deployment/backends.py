@@ -48,6 +48,7 @@ class TorchBackend:
         self._model: Any = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.input_size: int = config.imgsz_lr
         self.names: tuple[str, ...] = tuple(meta["names"])
+        self.crop_border: bool = config.dataset.crop_border
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """Detect in float32 [B, 3, S, S]; returns float32 [B, 4+nc, A] with boxes in input pixels."""
@@ -79,6 +80,7 @@ class OnnxBackend:
         self.metadata = _onnx_metadata(self._session, self.path)
         self.input_size: int = int(self.metadata["input_size"])
         self.names: tuple[str, ...] = tuple(json.loads(self.metadata["names"]))
+        self.crop_border: bool = self.metadata.get("crop_border") == "true"  # absent in older files
         self._input_name: str = self._session.get_inputs()[0].name
 
     def __call__(self, images: FloatArray) -> FloatArray:

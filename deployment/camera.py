@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from data_utils.errors import InputError
-from deployment.video import DEFAULT_FPS, VideoFrame, usable_rate
+from data_utils.videos.video_decoding import usable_rate
+from deployment.video import DEFAULT_FPS, VideoFrame
 
 
 class CameraReader:

@@ -88,6 +88,7 @@ def export_onnx(weights: Path, target: Path, opset: int = 17) -> ExportReport:
     metadata = {
         "format": ONNX_FORMAT,
         "names": json.dumps(meta["names"]),
+        "crop_border": json.dumps(config.dataset.crop_border),
         "input_size": str(config.imgsz_lr),
         "normalisation": "RGB, value / 255, plain bilinear resize without letterbox",
         "box_unit": "input side",

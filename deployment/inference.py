@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_utils.errors import InputError, InterruptedRun
-from data_utils.images import read_bgr, write_image
+from data_utils.imaging.images import read_bgr, write_image
 from data_utils.stop import StopSignal
+from data_utils.videos.video_decoding import usable_rate
 from deployment.camera import CameraReader
 from deployment.draw import draw_detections, draw_fps
 from deployment.sources import Sources
-from deployment.video import VideoReader, VideoWriter, usable_rate
+from deployment.video import VideoReader, VideoWriter
 from models.predictor import Predictor
 
 JPEG_QUALITY = 95

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_utils.errors import InputError
-from data_utils.images import IMAGE_SUFFIXES
-
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".h264"}
-)
+from data_utils.imaging.images import IMAGE_SUFFIXES
+from data_utils.videos.video_decoding import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)

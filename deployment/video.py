@@ -6,7 +6,6 @@ hidden: a frame left out keeps its index and its time, so that the picture befor
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,17 +18,21 @@ import av
 import av.error
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 from data_utils.errors import InputError
+from data_utils.videos.video_decoding import (
+    as_displayed,
+    decoded_frames,
+    estimated_frames,
+    failure_reason,
+    open_video,
+    usable_rate,
+)
 
 DEFAULT_FPS = Fraction(25)  # for a video that states no usable frame rate
-MAX_FPS = 1000  # a stated rate above this is a damaged header
 H264_OPTIONS = {"crf": "20", "preset": "veryfast"}  # visually clean boxes and text at several times real time
 BT601, LIMITED_RANGE = 6, 1  # the matrix and range OpenCV converts BGR with; stated so that players invert the same
-ROUND_TO_NEAREST = Interpolation.BILINEAR | Interpolation.ACCURATE_RND  # FFmpeg's default darkens by up to 5 levels
-_ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +47,6 @@ class VideoFrame:
     bgr: NDArray[np.uint8]
 
 
-def usable_rate(stated: float | Fraction | None) -> Fraction | None:
-    """Return a frame rate in frames per second, or None for one that is missing, 0, NaN, infinite or absurd."""
-    if stated is None or not math.isfinite(stated) or not 0 < stated <= MAX_FPS:
-        return None
-    return Fraction(stated).limit_denominator(100_000)
-
-
 class VideoReader:
     """Iterate over the frames of a file; raises InputError for one that holds no video.
 
@@ -61,20 +57,12 @@ class VideoReader:
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self.path = path
         self.counts: Counter[str] = Counter()
-        try:
-            self._container: Any = av.open(str(path), metadata_errors="ignore")
-        except (av.error.FFmpegError, ValueError) as error:
-            raise InputError(f"{path}: not a readable video ({_reason(error)})") from None
-        if not self._container.streams.video:
-            self._container.close()
-            raise InputError(f"{path}: holds no video stream")
-        self._stream: Any = self._container.streams.video[0]
-        self._stream.thread_type = "AUTO"
+        self._container, self._stream = open_video(path)
         stated = usable_rate(self._stream.average_rate)
         self.even = fps is not None or stated is None or not self._stream.time_base
         self.frame_rate = usable_rate(fps) or stated or DEFAULT_FPS
         self.time_base = 1 / self.frame_rate if self.even else Fraction(self._stream.time_base)
-        self.n_frames = self._estimate()
+        self.n_frames = estimated_frames(self._container, self._stream, self.frame_rate)
         if fps is None and stated is None:
             self.counts[f"no usable frame rate stated, took {float(self.frame_rate):g}"] += 1
 
@@ -86,10 +74,10 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[VideoFrame]:
         index, first_pts, last_pts, size = -1, None, -1, None
-        for index, frame in enumerate(self._decoded()):
+        for index, frame in enumerate(decoded_frames(self._container, self._stream, self.counts)):
             if frame is None:
                 continue
-            bgr = _as_displayed(frame)
+            bgr = as_displayed(frame)
             size = size or (bgr.shape[1], bgr.shape[0])
             if (bgr.shape[1], bgr.shape[0]) != size:
                 self.counts["frames resized to the first one's size"] += 1
@@ -109,36 +97,6 @@ class VideoReader:
             return index
         return round(index / self.frame_rate / self.time_base) if frame.pts is None else frame.pts
 
-    def _decoded(self) -> Iterator[Any]:
-        """Yield decoded frames in display order, and None for each that failed."""
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError as error:
-                self.counts[f"stream broke off early ({_reason(error)})"] += 1
-                return
-            if packet is None:
-                return
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                self.counts["frames that did not decode"] += 1
-                yield None
-                continue
-            for frame in frames:
-                if frame.is_corrupt:
-                    self.counts["damaged frames left out"] += 1
-                yield None if frame.is_corrupt else frame
-
-    def _estimate(self) -> int | None:
-        if self._stream.frames:
-            return int(self._stream.frames)
-        stream, container = self._stream, self._container
-        if stream.duration and stream.time_base:
-            return round(stream.duration * stream.time_base * self.frame_rate) or None
-        return round(container.duration / av.time_base * self.frame_rate) or None if container.duration else None
-
 
 class VideoWriter:
     """Write an H.264 MP4 (yuv420p, index first) that plays in browsers; use as a context manager.
@@ -155,7 +113,7 @@ class VideoWriter:
             self._container: Any = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
             self._stream: Any = self._container.add_stream("libx264", rate=frame_rate, options=H264_OPTIONS)
         except ValueError as error:
-            raise InputError(f"{path}: this FFmpeg cannot write H.264 ({_reason(error)})") from None
+            raise InputError(f"{path}: this FFmpeg cannot write H.264 ({failure_reason(error)})") from None
         # yuv420p stores colour for 2 x 2 pixels, so sides are even.
         self._stream.width, self._stream.height = (side + side % 2 for side in size)
         self._stream.pix_fmt = "yuv420p"
@@ -194,13 +152,3 @@ class VideoWriter:
             self.finished = True
         else:
             self._partial.unlink(missing_ok=True)
-
-
-def _as_displayed(frame: Any) -> NDArray[np.uint8]:
-    bgr = frame.to_ndarray(format="bgr24", interpolation=ROUND_TO_NEAREST)
-    turn = _ROTATIONS.get(int(frame.rotation) % 360)
-    return bgr if turn is None else np.asarray(cv2.rotate(bgr, turn), dtype=np.uint8)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -12,10 +12,10 @@ from typing import Any
 from data_utils.config import load_config, override_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
-from data_utils.images import list_images
+from data_utils.imaging.images import list_images
 from data_utils.manifest import ManifestRow, read_manifest
 
-PARTS = ("train", "val", "test")
+PARTS = ("train", "val", "test", "val_healthy", "test_healthy")
 _BUILDS_THE_MODEL = ("model", "sr_layers", "sr_decoder", "sr_resblocks")  # config keys the weights depend on
 
 
@@ -52,7 +52,7 @@ def evaluation_config(trained: Config, config_path: str | None, overrides: Itera
 
 
 def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
-    """Open `data`: train, val or test of split number `split`, or the name of a set under dataset.external.
+    """Open `data`: a part of split number `split` (PARTS), or the name of a set under dataset.external.
 
     Raises InputError for an unknown name and for lists, labels or images that are missing or wrong.
     """
@@ -64,7 +64,7 @@ def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
     hr_images = processed / "hr" / "images"
     hr_dir = hr_images if config.has_branch and config.run.sr_metric_frames and hr_images.is_dir() else None
     with tempfile.TemporaryDirectory() as scratch:
-        list_file = list_file or _list_of_all(processed, sizes, Path(scratch))
+        list_file = list_file or _list_of_all(data, processed, sizes, Path(scratch))
         dataset = SREYOLODataset(list_file, hr_dir, config=config, uint8=True)
     batch_size = config.eval.batch_size or config.batch_size
     loader = make_loader(dataset, batch_size, workers=config.run.workers, shuffle=False, seed=config.seed)
@@ -74,29 +74,50 @@ def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
 def _locate(config: Config, split: int, data: str) -> tuple[Path, Path | None, str]:
     """Return the prepared folder, the list of frames (None: all in the manifest) and a label."""
     dataset = config.dataset
+    if shadowed := sorted(set(PARTS) & set(dataset.external)):
+        raise InputError(f"dataset.external.{shadowed[0]}: that is the name of a part of a split; choose another")
     if data in PARTS:
-        return Path(dataset.processed), dataset.split_list(split, data), f"{dataset.name}_split{split}_{data}"
+        list_file = dataset.split_list(split, data)
+        if data.endswith("_healthy") and not list_file.is_file():
+            raise InputError(f"{list_file}: no such list; set dataset.split.lesion_only_eval = true and prepare again")
+        return Path(dataset.processed), list_file, f"{dataset.name}_split{split}_{data}"
     if data in dataset.external:
         external = dataset.external[data]
-        return Path(external.processed), Path(external.list_file) if external.list_file else None, data
+        if not external.list_file:
+            return Path(external.processed), None, data
+        if not Path(external.list_file).is_file():
+            raise InputError(
+                f"dataset.external.{data}.list_file: {external.list_file} is no file; list LR image paths in it, one a "
+                "line, or leave list_file out to take every frame"
+            )
+        return Path(external.processed), Path(external.list_file), data
     known = [*PARTS, *dataset.external]
     near = difflib.get_close_matches(data, known, n=1)
     hint = f", did you mean '{near[0]}'?" if near else "."
     raise InputError(f"--data {data}: not among {', '.join(known)}{hint} Name more sets under dataset.external")
 
 
-def _list_of_all(processed: Path, sizes: dict[str, ManifestRow], folder: Path) -> Path:
+def _list_of_all(data: str, processed: Path, sizes: dict[str, ManifestRow], folder: Path) -> Path:
+    """Write a list of every frame in the manifest; a file that is not in it is none of the set's frames."""
     if not sizes:
-        raise InputError(f"{processed / 'manifest.csv'}: missing or empty; prepare this set, or give it a list_file")
-    images = list_images(processed / "lr" / "images")
+        raise InputError(
+            f"{processed / 'manifest.csv'}: missing or empty: the external set {data} is not prepared; run `python -m "
+            "data_utils.prepare --config FILE` with its own config (dataset.split.n_splits: 0), or correct "
+            f"dataset.external.{data}.processed"
+        )
+    images = {path.stem: path for path in list_images(processed / "lr" / "images")}
+    if gone := [stem for stem in sizes if stem not in images]:
+        raise InputError(
+            f"{processed / 'lr' / 'images'}: {len(gone)} of the {len(sizes)} frames in manifest.csv are not there, "
+            f"first {gone[0]}; prepare the external set {data} again"
+        )
     list_file = folder / "all.txt"
-    listed = [str(path.resolve()) for path in images if path.stem in sizes]
-    list_file.write_text("\n".join(listed) + "\n", encoding="utf-8")
+    list_file.write_text("".join(f"{images[stem].absolute()}\n" for stem in sorted(sizes)), encoding="utf-8")
     return list_file
 
 
 def _notes(config: Config, data: str) -> tuple[str, ...]:
-    if config.dataset.group == "patient" or data not in PARTS:
+    if config.dataset.group == "patient" or data in config.dataset.external:
         return ()
     return (f"Split by {config.dataset.group}: NOT patient-independent, expect worse on new patients.",)
 

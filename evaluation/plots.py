@@ -1,6 +1,7 @@
 """Pictures of a run, drawn from its saved files alone: `python -m evaluation.plots RUN` redraws them all.
 
-RUN/log.csv gives loss_curves.png, RUN/panels/*.npz a picture beside each, RUN/eval_*.json precision-recall curves.
+RUN/log.csv gives loss_curves.png, RUN/panels/*.npz and RUN/denoise*_panel.npz a picture beside each, RUN/eval_*.json
+precision-recall curves.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LOG_GROUPS = {
     "loss terms, unweighted": ("l_sr", "l_bbox", "l_dfl", "l_cls"),
     "validation AP": ("ap50", "ap50_small", "ap50_medium", "ap50_large", "map50_95"),
     "validation AP50 by class": (CLASS_AP,),
-    "PSNR, dB": ("psnr", "psnr_bicubic"),
+    "PSNR, dB": ("psnr", "psnr_bicubic", "psnr_noisy"),
     "learning rate": ("lr",),
 }
 CURVES_A_ROW = 3
@@ -80,13 +81,7 @@ def draw_panel(npz_path: str | Path, out_png: str | Path) -> None:
     The archive holds lr uint8 [n, S, S, 3] RGB, optionally sr and hr uint8 [n, 2S, 2S, 3], truth_xyxy float32 [n, M, 4]
     and pred float32 [n, K, 6] (x1, y1, x2, y2, score, class), both in LR pixels with NaN rows as padding.
     """
-    import numpy as np
-
-    try:
-        with np.load(npz_path, allow_pickle=False) as archive:
-            panel = dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{npz_path}: not a readable panel file ({str(error).splitlines()[0]})") from None
+    panel = _read_archive(npz_path)
     missing = [name for name in ("lr", "truth_xyxy", "pred") if name not in panel]
     if missing:
         raise InputError(f"{npz_path}: the panel lacks {', '.join(missing)}")
@@ -102,6 +97,20 @@ def draw_panel(npz_path: str | Path, out_png: str | Path) -> None:
         axes = _picture(figure, (n_frames, n_columns, (row + 1) * n_columns), background[row], title)
         scale = background.shape[1] / panel["lr"].shape[1]
         _boxes(axes, panel["truth_xyxy"][row] * scale, panel["pred"][row], scale)
+    _save(figure, out_png)
+
+
+def draw_comparison(npz_path: str | Path, out_png: str | Path) -> None:
+    """Draw one row for each frame and one column for each array of the archive, uint8 [n, S, S, 3] RGB, by its name."""
+    columns = _read_archive(npz_path)
+    n_frames = min((len(images) for images in columns.values()), default=0)
+    if not n_frames:
+        raise InputError(f"{npz_path}: the panel holds no picture")
+    figure = _figure(3.0 * len(columns), 3.0 * n_frames + 0.5)
+    for column, (title, images) in enumerate(columns.items(), start=1):
+        for row in range(n_frames):
+            place = (n_frames, len(columns), row * len(columns) + column)
+            _picture(figure, place, images[row], title if not row else "")
     _save(figure, out_png)
 
 
@@ -136,13 +145,27 @@ def redraw(run: Path) -> list[str]:
     for archive in sorted(run.glob("panels/*.npz")):
         draw_panel(archive, archive.with_suffix(".png"))
         lines.append(str(archive.with_suffix(".png")))
+    for archive in sorted(run.glob("denoise*_panel.npz")):
+        draw_comparison(archive, archive.with_suffix(".png"))
+        lines.append(str(archive.with_suffix(".png")))
     for record in sorted(run.glob("eval_*.json")):
         picture = record.with_name(record.stem.replace("eval_", "pr_", 1) + ".png")
         pr_curves(record, picture)
         lines.append(str(picture))
     if not lines:
-        raise InputError(f"{run}: nothing to draw; a run folder holds log.csv, panels/*.npz or eval_*.json")
+        raise InputError(f"{run}: nothing to draw; a run folder holds log.csv, panels or eval_*.json")
     return lines
+
+
+def _read_archive(npz_path: str | Path) -> dict[str, Any]:
+    """Read the arrays of a panel file by name."""
+    import numpy as np
+
+    try:
+        with np.load(npz_path, allow_pickle=False) as archive:
+            return dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{npz_path}: not a readable panel file ({str(error).splitlines()[0]})") from None
 
 
 def _columns_with_numbers(log: dict[str, list[float]], names: Sequence[str]) -> dict[str, list[float]]:

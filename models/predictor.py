@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_utils.boxes import area_xyxy, clip_xyxy, scale_xyxy
 from data_utils.errors import InputError
+from data_utils.imaging.field_of_view import field_of
 from data_utils.types import Detections, FloatArray, IntArray
 
 DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET = 0.25, 0.45, 300  # inference's; evaluation has its own in the config
@@ -38,11 +39,16 @@ class Backend(Protocol):
         """Class names, in the order of the class scores."""
         ...
 
+    @property
+    def crop_border(self) -> bool:
+        """Whether it was trained on frames whose black surround had been cut away (dataset.crop_border)."""
+        ...
+
     def __call__(self, images: FloatArray) -> FloatArray: ...
 
 
 class Predictor:
-    """Resize, detect, suppress, map back; keeps detections with a score above `conf`.
+    """Crop if the detector was trained so, resize, detect, suppress, map back; keeps scores above `conf`.
 
     `nonfinite_frames` counts frames in which the detector gave NaN or infinite values; those anchors are left out.
     """
@@ -68,14 +74,21 @@ class Predictor:
         if not frames:
             return []
         side = self.backend.input_size
-        raw = self.backend(np.stack([preprocess(bgr, side) for bgr in frames]))
-        return [self._finish(raw_frame, bgr) for raw_frame, bgr in zip(raw, frames, strict=True)]
+        regions = [self._region(bgr) for bgr in frames]
+        shown = [bgr[y1:y2, x1:x2] for bgr, (x1, y1, x2, y2) in zip(frames, regions, strict=True)]
+        raw = self.backend(np.stack([preprocess(bgr, side) for bgr in shown]))
+        return [self._finish(raw_frame, region) for raw_frame, region in zip(raw, regions, strict=True)]
 
-    def _finish(self, raw: FloatArray, bgr: NDArray[np.uint8]) -> Detections:
+    def _region(self, bgr: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+        """Return the corners in frame pixels of what the detector is shown."""
+        return field_of(bgr) if self.backend.crop_border else (0, 0, bgr.shape[1], bgr.shape[0])
+
+    def _finish(self, raw: FloatArray, region_xyxy: tuple[int, int, int, int]) -> Detections:
         self.nonfinite_frames += not np.isfinite(raw).all()
         side = self.backend.input_size
-        found = postprocess(raw, self.conf, self.iou, self.max_det)
-        return map_to_frame(found, (side, side), (bgr.shape[1], bgr.shape[0]))
+        x1, y1, x2, y2 = region_xyxy
+        found = map_to_frame(postprocess(raw, self.conf, self.iou, self.max_det), (side, side), (x2 - x1, y2 - y1))
+        return Detections(found.boxes_xyxy + np.array([x1, y1, x1, y1], np.float32), found.scores, found.class_ids)
 
 
 def preprocess(bgr: NDArray[np.uint8], size: int) -> NDArray[np.float32]:

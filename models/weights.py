@@ -11,7 +11,7 @@ import pickle
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from models.sre_yolo import SREYOLO
 from models.third_party import check_archive, read_foreign_state
 
 CHECKPOINT_FORMAT = 1
+DETECTION, DENOISE = "detection", "denoise"  # what runs and their weights are for; where it is not said, detection
+_COMMANDS = {DETECTION: "train.py", DENOISE: "python -m training.denoise"}
 COCO_WEIGHTS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}.pt"
 _DETECTOR_PREFIX = "backbone.detector."
 
@@ -84,6 +86,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return loaded
 
 
+def check_task(record: Mapping[str, Any], task: str, where: str) -> None:
+    """Raise InputError when a checkpoint or a run's record is one of another task than `task`."""
+    found = record.get("task", DETECTION)
+    if found != task:
+        raise InputError(
+            f"{where}: made by {_COMMANDS.get(found, 'another command')}, for {found}; this needs {task}, from "
+            f"{_COMMANDS[task]}"
+        )
+
+
 def save_model(path: str | Path, model: nn.Module, config: Config, meta: dict[str, Any] | None = None) -> None:
     """Write weights and config as a checkpoint that `load_model` reads. Atomic: a failed save leaves the old file."""
     write_checkpoint(path, {"config": config.model_dump(mode="json"), "model": model.state_dict(), **(meta or {})})
@@ -114,12 +126,10 @@ def load_model(
     ours, and when an override asks for another class count or architecture.
     """
     checkpoint = read_checkpoint(path)
-    settings = checkpoint.get("config")
-    if not isinstance(settings, dict) or not settings:
-        raise InputError(f"{path}: a checkpoint without its settings; nothing says which model these weights belong to")
-    config = override_config(config_from_dict(settings, f"{path}: config"), overrides)
+    check_task(checkpoint, DETECTION, str(path))
+    config = checkpoint_config(checkpoint, str(path), overrides)
     model = SREYOLO(config)
-    state = _averaged_state(checkpoint, str(path))
+    state = averaged_state(checkpoint, str(path))
     load_state(model, state, str(path))
     meta = {
         "epoch": checkpoint.get("epoch"),
@@ -128,6 +138,14 @@ def load_model(
         "run": checkpoint.get("run"),
     }
     return model.to(device).eval(), config, meta
+
+
+def checkpoint_config(checkpoint: Mapping[str, Any], where: str, overrides: Iterable[str] = ()) -> Config:
+    """Return the settings a checkpoint was made with, `overrides` laid over; raises InputError when it has none."""
+    settings = checkpoint.get("config")
+    if not isinstance(settings, dict) or not settings:
+        raise InputError(f"{where}: a checkpoint without its settings; nothing says which model its weights fit")
+    return override_config(config_from_dict(settings, f"{where}: config"), overrides)
 
 
 def load_state(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
@@ -181,12 +199,13 @@ def _detector_state(path: Path) -> dict[str, Tensor]:
     except InputError:
         state = read_foreign_state(path)
     else:
-        state = _averaged_state(checkpoint, str(path))
+        check_task(checkpoint, DETECTION, str(path))
+        state = averaged_state(checkpoint, str(path))
     ours = {k.removeprefix(_DETECTOR_PREFIX): v for k, v in state.items() if k.startswith(_DETECTOR_PREFIX)}
     return ours or state
 
 
-def _averaged_state(checkpoint: dict[str, Any], where: str) -> dict[str, Tensor]:
+def averaged_state(checkpoint: dict[str, Any], where: str) -> dict[str, Tensor]:
     """Return a checkpoint's averaged weights, or its plain ones where it has no others."""
     state = checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint.get("model")
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

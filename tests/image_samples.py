@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_utils.images import encode_image
+from data_utils.imaging.images import encode_image
 
 
 def textured(height: int = 120, width: int = 160, seed: int = 0) -> NDArray[np.uint8]:

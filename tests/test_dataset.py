@@ -20,6 +20,7 @@ from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.dataset import SREYOLODataset, label_path, make_loader, read_split_list
 from data_utils.errors import InputError, ResumableError
+from data_utils.splitting import split_list
 
 SIDE = 64
 N_FRAMES = 7
@@ -209,6 +210,67 @@ def test_data_set_travels_without_its_decoded_frames(make: Callable[..., SREYOLO
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 20_000  # the frames alone take 430 kB
     assert torch.equal(pickle.loads(pickled)[3]["hr_image"], expected)
+
+
+# --- a balanced list
+
+
+@pytest.fixture
+def balanced(data: Path, repo_root: Path) -> Callable[..., SREYOLODataset]:
+    """The set of `data` with frame 5 listed three times and frame 2 twice: f0 f1 f2 f2 f3 f4 f5 f5 f5 f6."""
+    lines = [str(data / f"lr/images/f{k}.png") for k in (0, 1, 2, 2, 3, 4, 5, 5, 5, 6)]
+    (data / "splits/split1/train_balanced.txt").write_text("\n".join(lines))
+
+    def make_dataset(*overrides: str, augment: bool = False) -> SREYOLODataset:
+        return SREYOLODataset(data / "splits/split1/train_balanced.txt", data / "hr/images", augment,
+                              config=config(repo_root, *overrides), uint8=True, repeats=True)  # fmt: skip
+
+    return make_dataset
+
+
+@pytest.mark.parametrize("mode", ["ram", "none"])
+def test_repeated_frames_are_samples_of_their_own(balanced, make: Callable[..., SREYOLODataset], mode: str):
+    dataset, plain = balanced(f"run.cache={mode}"), make(uint8=True)
+    assert len(dataset) == 10
+    for index, k in enumerate((0, 1, 2, 2, 3, 4, 5, 5, 5, 6)):
+        item, expected = dataset[index], plain[k]
+        assert item["img_path"] == expected["img_path"]
+        assert all(torch.equal(item[key], expected[key]) for key in ("lr_image", "hr_image", "labels"))
+    augmented = balanced(f"run.cache={mode}", "augment.mosaic=0", augment=True)
+    first, second, third = (augmented[index]["lr_image"] for index in (6, 7, 8))
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    assert torch.equal(augmented[7]["lr_image"], balanced("augment.mosaic=0", augment=True)[7]["lr_image"])
+
+
+def test_a_repeated_frame_is_read_once(balanced, monkeypatch: pytest.MonkeyPatch):
+    def counting(module: object, name: str) -> list[str]:
+        seen, original = [], getattr(module, name)
+        monkeypatch.setattr(module, name, lambda path, *rest: seen.append(path.name) or original(path, *rest))
+        return seen
+
+    decoded, headers = counting(frame_cache, "read_bgr"), counting(split_list, "image_size")
+    labels = counting(split_list, "read_labels")
+    dataset = balanced("run.cache=ram", augment=True)
+    for epoch in range(2):
+        dataset.set_epoch(epoch)
+        assert len([dataset[index] for index in range(len(dataset))]) == 10
+    frames = [f"f{k}.png" for k in range(N_FRAMES)]
+    assert sorted(decoded) == sorted(headers) == sorted(frames * 2)  # LR and HR
+    assert sorted(labels) == [f"f{k}.txt" for k in range(N_FRAMES)]
+
+
+def test_faults_are_counted_by_frame_not_by_line(balanced, data: Path):
+    (data / "lr/labels/f5.txt").unlink()
+    with pytest.raises(InputError, match="1 of 7 label files are missing"):
+        balanced()
+
+
+def test_an_epoch_has_every_line_once_in_any_number_of_processes(balanced):
+    for workers in (0, 2):
+        loader = make_loader(balanced(augment=True), 3, workers=workers, shuffle=True, seed=1)
+        seen = sorted(Path(path).stem for batch in loader for path in batch["img_path"])
+        assert seen == ["f0", "f1", "f2", "f2", "f3", "f4", "f5", "f5", "f5", "f6"]
 
 
 # --- the loader

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from image_samples import JPEG
 
-from data_utils.decoder_log import captured_stderr
-from data_utils.images import UnreadableImage, decode_bgr
+from data_utils.imaging.decoder_log import captured_stderr
+from data_utils.imaging.images import UnreadableImage, decode_bgr
 
 
 def test_foreign_lines_on_stderr_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +55,7 @@ def test_a_closed_stderr_does_no_harm(tmp_path: Path, repo_root: Path) -> None:
     (tmp_path / "damaged.jpg").write_bytes(JPEG[: len(JPEG) // 2] + b"\xff\xd9")
     code = (
         "import os, sys; os.close(2); sys.stderr = None\n"
-        "from data_utils.images import UnreadableImage, read_bgr\n"
+        "from data_utils.imaging.images import UnreadableImage, read_bgr\n"
         "try:\n    read_bgr(sys.argv[1])\nexcept UnreadableImage as error:\n    print(error)\n"
         "try:\n    os.fstat(2)\nexcept OSError:\n    print('still closed')\n"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,12 @@ def test_a_missing_split_names_those_found(tiny_prepared: PreparedSet) -> None:
         require_prepared(tiny_prepared.config.dataset, 7, "x.yaml")
 
 
+def test_an_external_test_set_is_not_trained_on(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    config = override_config(tiny_prepared.config, [f"dataset.splits='{tmp_path}'", "dataset.split.n_splits=0"])
+    with pytest.raises(InputError, match=r"^x\.yaml: dataset\.split\.n_splits = 0 makes tiny an external test set"):
+        require_prepared(config.dataset, 1, "x.yaml")
+
+
 def test_bad_labels_stop_a_dry_run_too(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
     (tmp_path / "split1").mkdir()
     (tmp_path / "split1" / "train.txt").write_text("")
@@ -46,3 +54,23 @@ def test_the_published_settings_are_described() -> None:
     assert (config.lr0, config.lrf, config.epochs, config.patience, config.batch_size) == (0.05, 0.2, 100, 50, 16)
     assert (config.c1, config.c2, config.c3, config.c4) == (0.1, 7.5, 1.5, 0.5)
     assert (config.imgsz_lr, config.imgsz_hr, config.seed, config.optim.weight_decay) == (640, 1280, 42, 1e-4)
+
+
+def test_a_balanced_list_is_shown_and_counted_with_its_repeats(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    shutil.copytree(tiny_prepared.config.dataset.splits, tmp_path / "splits")
+    config = override_config(tiny_prepared.config, [f"dataset.splits='{tmp_path / 'splits'}'", "dataset.balanced=true"])
+    lists = tmp_path / "splits/split1"
+    with pytest.raises(InputError, match=r"no such list.*`python -m data_utils\.balance --config x\.yaml --split 1`"):
+        require_prepared(config.dataset, 1, "x.yaml")
+    lines = (lists / "train.txt").read_text().splitlines()
+    (lists / "train_balanced.txt").write_text("\n".join([lines[0], lines[0], lines[0], *lines[1:]]))
+    require_prepared(config.dataset, 1, "x.yaml")
+    text = describe_run(config, 1, None)
+    assert f"train      {len(lines) + 2} frames, " in text
+    assert f"balanced   {len(lines)} different frames, 2 lines repeat rare classes\n" in text
+    assert f"epochs of {math.ceil((len(lines) + 2) / 4)} batches" in text
+    assert "(" + str(lists / "train_balanced.txt") + ")" in text
+    (lists / "train_balanced.txt").write_text("\n".join(lines[1:]))
+    with pytest.raises(InputError, match=r"stale: 1 images of train\.txt are not in it"):
+        describe_run(config, 1, None)
+    assert "balanced" not in describe_run(tiny_prepared.config, 1, None)

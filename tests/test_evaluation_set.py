@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from evaluation_samples import CONFIG_PATH, small_config, write_prepared_set
+from small_raw_set import make_raw_set, run_prepare
 
 from data_utils.config import load_config
 from data_utils.errors import InputError
@@ -38,9 +39,42 @@ def test_an_external_set_is_every_frame_of_its_manifest_or_a_list(tmp_path):
     everything = open_evaluation_set(config, 1, "clinic")
     assert (everything.label, len(everything.loader.dataset)) == ("clinic", 4)
     assert len(open_evaluation_set(config, 1, "one").loader.dataset) == 1
-    (processed / "manifest.csv").unlink()
-    with pytest.raises(InputError, match=r"manifest\.csv: missing"):
+    (processed / "lr/images/frame_2.png").unlink()
+    with pytest.raises(InputError, match=r"1 of the 4 frames in manifest.csv are not there, first frame_2; prepare"):
         open_evaluation_set(config, 1, "clinic")
+    (processed / "manifest.csv").unlink()
+    with pytest.raises(InputError, match=r"manifest\.csv: missing .*: the external set clinic .*`python -m data_utils"):
+        open_evaluation_set(config, 1, "clinic")
+    listed.unlink()
+    with pytest.raises(InputError, match=r"dataset\.external\.one\.list_file: .*two\.txt is no file"):
+        open_evaluation_set(config, 1, "one")
+
+
+def test_a_set_prepared_without_a_split_is_evaluated_by_name(tmp_path):
+    raw = make_raw_set(tmp_path / "raw")
+    report = run_prepare(raw, "dataset.name=ext", "dataset.split.n_splits=0", "imgsz_lr=96", "imgsz_hr=192")
+    assert report.split_rows == []
+    assert "splits" not in report.files
+    assert not list(tmp_path.glob("splits/*"))
+    assert "no split (dataset.split.n_splits = 0), so an external test set: put ext: {processed: " in report.text()
+    opened = open_evaluation_set(small_config(f"dataset.external.ext.processed={tmp_path}/out"), 1, "ext")
+    assert (opened.label, len(opened.loader.dataset), len(opened.sizes)) == ("ext", 12, 12)
+
+
+def test_healthy_frames_held_out_have_lists_of_their_own(tmp_path):
+    config = small_config(*write_prepared_set(tmp_path, n_frames=3))
+    with pytest.raises(InputError, match=r"test_healthy\.txt: no such list; set dataset\.split\.lesion_only_eval"):
+        open_evaluation_set(config, 1, "test_healthy")
+    image = tmp_path / "processed/lr/images/frame_2.png"
+    (tmp_path / "splits/split1/test_healthy.txt").write_text(f"{image}\n")
+    opened = open_evaluation_set(config, 1, "test_healthy")
+    assert (opened.label, len(opened.loader.dataset)) == ("lesions_split1_test_healthy", 1)
+
+
+def test_an_external_set_cannot_be_called_like_a_part(tmp_path):
+    config = small_config(*write_prepared_set(tmp_path), "dataset.external.test.processed=elsewhere")
+    with pytest.raises(InputError, match=r"dataset\.external\.test: that is the name of a part"):
+        open_evaluation_set(config, 1, "test")
 
 
 def test_a_split_that_cuts_patients_is_called_that(tmp_path):
@@ -51,7 +85,7 @@ def test_a_split_that_cuts_patients_is_called_that(tmp_path):
 
 def test_unknown_sets_and_missing_lists_are_refused(tmp_path):
     config = small_config(*write_prepared_set(tmp_path))
-    with pytest.raises(InputError, match="--data tset: not among train, val, test, did you mean 'test'"):
+    with pytest.raises(InputError, match=r"--data tset: not among train, val, test, .*did you mean 'test'"):
         open_evaluation_set(config, 1, "tset")
     with pytest.raises(InputError, match="split2"):
         open_evaluation_set(config, 2, "test")

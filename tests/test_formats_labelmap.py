@@ -7,17 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from format_samples import Read, dataset, in_pixels, labelled_sets
+from format_samples import read as read_with
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy import ndimage
 
-from data_utils.config_sections import DatasetSection
+from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
+from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError
-from data_utils.formats import RawSet, read_raw_set
-from data_utils.formats.labelmap import component_boxes, read_mask
+from data_utils.formats import RawSet, labelmap, read_raw_set
+from data_utils.formats.labelled_image import LabelledImage
+from data_utils.formats.labelmap import component_boxes, mask_values, read_mask, write_mask_set, write_set
 from data_utils.formats.labels import Findings
+from data_utils.types import Annotation
 
 
 def raw_folder(root: Path, masks: dict[str, np.ndarray | Image.Image | None], orientation: int = 1) -> Path:
@@ -204,3 +209,198 @@ def test_the_whole_larynx_set_is_read(shared_data: Path) -> None:
     assert with_lesion == {"patient1/seq1", "patient1/seq2"}  # as the set's description says
     assert len({frame.group for frame in result.frames}) == 8
     assert result.frames[0].stem == "patient1_seq1_0001"
+
+
+def read_masks(
+    root: Path, size: tuple[int, int] | dict[str, tuple[int, int]] = (40, 20), **section: object
+) -> tuple[Read, Findings]:
+    settings = dataset(root, format="mask", nc=1, names=("lesion",), labelmap={"min_area": 1, **section})
+    return read_with(labelmap, settings, size)
+
+
+def spot(value: int = 255, kind: type = np.uint8) -> np.ndarray:
+    """A mask of 40x20 pixels with one region, x 4 to 12 and y 2 to 6."""
+    mask = np.zeros((20, 40), kind)
+    mask[2:6, 4:12] = value
+    return mask
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".bmp", ".tif", ".webp"])
+def test_black_and_white_masks_of_every_kind(tmp_path: Path, suffix: str) -> None:
+    for name in ("a", "sub/b c"):
+        for folder, ending in (("img", ".jpg"), ("annot", suffix)):
+            path = tmp_path / folder / f"{name}{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            options = {"lossless": True} if suffix == ".webp" else {}
+            Image.fromarray(spot()).save(path, **options)
+    result, findings = read_masks(tmp_path)
+    assert {inner: in_pixels(boxes) for inner, boxes in result.items()} == {
+        "a.jpg": [[4, 2, 12, 6]], "sub/b c.jpg": [[4, 2, 12, 6]],
+    }  # fmt: skip
+    assert (findings.problems, findings.notes, +findings.counts) == ([], [], {})
+
+
+def test_black_and_white_mask_layouts(tmp_path: Path) -> None:
+    """Red counts by its brightest channel; a palette by its colours; 16 bit over the whole range."""
+    red = np.zeros((20, 40, 3), np.uint8)
+    red[2:6, 4:12, 0] = 200
+    palette = Image.fromarray(spot(1), "P")
+    palette.putpalette([0, 0, 0, 255, 255, 255])
+    masks = {"red": red, "palette": palette, "one bit": Image.fromarray(spot()).convert("1"),
+             "sixteen bit": spot(65535, np.uint16), "healthy": empty_mask(), "threshold": spot(128)}  # fmt: skip
+    result, findings = read_masks(raw_folder(tmp_path, masks))
+    for name in masks:
+        assert in_pixels(result[f"{name}.jpg"]) == ([] if name == "healthy" else [[4, 2, 12, 6]]), name
+    assert +findings.counts == {}
+
+
+def test_grey_noise_below_the_threshold_is_nothing_and_touching_corners_are_one_box(tmp_path: Path) -> None:
+    mask = np.random.default_rng(0).integers(0, 128, (20, 40), dtype=np.uint8)
+    mask[2:6, 4:12] = 255
+    mask[6:8, 12:14] = 255
+    result, _ = read_masks(raw_folder(tmp_path, {"a": mask}))
+    assert in_pixels(result["a.jpg"]) == [[4, 2, 14, 8]]
+
+
+def test_a_mask_that_only_looks_black_is_noted(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"a": spot(1), "b": spot(1)})
+    result, findings = read_masks(root)
+    assert [in_pixels(boxes) for boxes in result.values()] == [[], []]
+    assert +findings.counts == {"masks that are not black, yet below labelmap.threshold": 2}
+    assert len(findings.notes) == 1
+    assert "a.png: its brightest pixel is 1, below dataset.labelmap.threshold = 128" in findings.notes[0]
+    assert in_pixels(read_masks(root, threshold=1)[0]["a.jpg"]) == [[4, 2, 12, 6]]
+
+
+def test_masks_with_a_suffix_may_lie_among_the_frames(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"a": None, "b": None})
+    Image.fromarray(spot()).save(root / "img" / "a_mask.png")
+    Image.fromarray(spot()).save(root / "img" / "gone_mask.png")
+    result, findings = read_masks(root, masks="img", mask_suffix="_mask")
+    assert set(result) == {"a.jpg", "b.jpg"}
+    assert in_pixels(result["a.jpg"]) == [[4, 2, 12, 6]]
+    assert result["b.jpg"] is None
+    assert +findings.counts == {"label files without an image": 1}
+    with pytest.raises(InputError, match=r"frames and masks in one folder; set dataset\.labelmap\.mask_suffix"):
+        read_masks(root, masks="img")
+
+
+def test_two_masks_of_one_frame_and_more_than_one_class(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"a": spot()})
+    Image.fromarray(spot()).save(root / "annot" / "a.bmp")
+    _, findings = read_masks(root)
+    assert "a.jpg: has 2 masks, a.bmp and a.png" in findings.problems[0]
+    with pytest.raises(InputError, match=r"dataset\.format = mask makes boxes of one class, but .* lists 2"):
+        read_with(labelmap, dataset(root, format="mask"))
+
+
+def test_label_maps_stay_png(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, {"a": None})
+    Image.fromarray(spot(4)).save(root / "annot" / "a.bmp")
+    with pytest.raises(InputError, match=r"a\.jpg: no label file"):
+        read(root, format="labelmap")
+    Image.fromarray(spot(4)).save(root / "annot" / "a_seg.png")
+    assert read(root, labelmap={"values": {4: "polyp"}, "mask_suffix": "_seg"}).counts["boxes"] == 1
+
+
+def test_what_the_format_claims_and_cannot_say(tmp_path: Path) -> None:
+    assert not labelmap.claims(tmp_path)
+    assert labelmap.claims(raw_folder(tmp_path, {"a": spot()}))
+    with pytest.raises(InputError, match="masks hold no class names"):
+        labelmap.class_names(tmp_path)
+
+
+@given(st.binary(max_size=40), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_random_masks_raise_input_errors_only(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, edits: list[tuple[int, int]]
+) -> None:
+    root = tmp_path_factory.getbasetemp() / "random black and white"
+    if not root.exists():
+        raw_folder(root, {"a": None})
+        Image.fromarray(spot()).save(root / "whole.jpg")
+    data = bytearray((root / "whole.jpg").read_bytes() if edits else content)
+    for position, value in edits:
+        data[position % len(data)] = value
+    (root / "annot" / "a.jpg").write_bytes(data)
+    _, findings = read_masks(root)
+    assert all(str(root / "annot" / "a.jpg") in problem for problem in findings.problems)
+
+
+def labelled(*corners: tuple[float, ...], class_ids: tuple[int, ...] | None = None) -> LabelledImage:
+    boxes = xyxy_to_cxcywhn(np.array(corners), 40, 20)
+    return LabelledImage("sub/a.jpg", 40, 20, Annotation(boxes, np.array(class_ids or [0] * len(corners))))
+
+
+@pytest.mark.parametrize(
+    ("corners", "class_ids"),
+    [
+        (((0, 0, 10, 10), (10, 0, 20, 10)), (0, 0)),  # touch
+        (((0, 0, 10, 10), (10, 10, 20, 20)), (0, 0)),  # touch at a corner
+        (((0, 0, 10, 10), (5, 5, 20, 20)), (0, 0)),  # overlap
+        (((0, 0, 10, 10), (5, 0, 20, 10)), (0, 1)),  # the second covers an edge of the first
+        (((2, 2, 8, 8), (0, 0, 10, 10)), (0, 1)),  # the second covers the first
+        (((0, 0, 3, 5),), (0,)),  # 15 pixels, below min_area
+        (((0, 0, 10, 0.4),), (0,)),  # nothing left after rounding
+    ],
+)
+def test_boxes_that_a_mask_cannot_hold_are_refused_before_writing(
+    tmp_path: Path, corners: tuple[tuple[float, ...], ...], class_ids: tuple[int, ...]
+) -> None:
+    frames = [LabelledImage("b.jpg", 40, 20, Annotation.empty()), labelled(*corners, class_ids=class_ids)]
+    with pytest.raises(InputError, match=r"sub/a\.jpg: its boxes touch, overlap or have fewer than 16 pixels"):
+        write_set(tmp_path, ("cyst", "polyp"), frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_boxes_of_two_classes_that_touch_or_leave_each_edge_are_written(tmp_path: Path) -> None:
+    for second in ((10, 0, 20, 10), (5, 5, 20, 20), (2, 2, 8, 8)):
+        assert len(write_set(tmp_path, ("a", "b"), [labelled((0, 0, 10, 10), second, class_ids=(0, 1))])) == 1
+
+
+def test_values_count_from_one_and_too_many_classes_are_refused(tmp_path: Path) -> None:
+    frame = labelled((0, 0, 10, 10), (20, 0, 30, 10), class_ids=(0, 1))
+    assert write_set(tmp_path, ("cyst", "polyp"), [frame]) == [tmp_path / "annot" / "sub" / "a.png"]
+    assert np.unique(read_mask(tmp_path / "annot" / "sub" / "a.png")).tolist() == [0, 1, 2]
+    with pytest.raises(InputError, match="a black and white mask holds one class"):
+        write_mask_set(tmp_path, ("cyst", "polyp"), [frame])
+    with pytest.raises(InputError, match="256 classes, but a grey mask holds 255"):
+        write_set(tmp_path, [str(i) for i in range(256)], [])
+
+
+@given(labelled_sets(), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_written_masks_are_read_back_within_half_a_pixel(
+    tmp_path_factory: pytest.TempPathFactory, frames: list[LabelledImage], black_and_white: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("mäsk set")
+    names = ("lesion",) if black_and_white else ("Zyste", "big polyp", "größe")
+    annotations = [Annotation(f.annotation.boxes_cxcywhn, f.annotation.class_ids % len(names)) for f in frames]
+    frames = [LabelledImage(f.inner, min(f.width, 300), min(f.height, 300), boxes)
+              for f, boxes in zip(frames, annotations, strict=True)]  # fmt: skip
+    (folder / "img").mkdir()
+    (folder / "annot").mkdir()
+    try:
+        paths = (write_mask_set if black_and_white else write_set)(folder, names, frames)
+    except InputError:
+        assume(False)
+    assert len(paths) == len(frames)
+    for frame in frames:
+        (folder / "img" / frame.inner).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "img" / frame.inner).touch()
+    settings = dataset(
+        folder, nc=len(names), names=names, format="mask" if black_and_white else "labelmap",
+        labelmap={} if black_and_white else {"values": mask_values(names)},
+    )  # fmt: skip
+    result, findings = read_with(labelmap, settings, {f.inner: (f.width, f.height) for f in frames})
+    assert (findings.problems, findings.notes) == ([], [])
+    for frame in frames:
+        back = result[frame.inner]
+        assert back is not None
+        rows = []
+        for each in (frame.annotation, back):
+            corners = cxcywhn_to_xyxy(each.boxes_cxcywhn, frame.width, frame.height)
+            rows.append(sorted(zip(each.class_ids.tolist(), corners.tolist(), strict=True)))
+        for (class_id, corners), (class_back, corners_back) in zip(*rows, strict=True):
+            assert class_id == class_back
+            assert np.abs(np.subtract(corners, corners_back)).max() <= 0.5 + 1e-9

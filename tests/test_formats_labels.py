@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data_utils.errors import InputError
 from data_utils.formats.labels import ROUNDING, SHOWN, Findings, check_boxes, orient_boxes, read_label_bytes
-from data_utils.images import apply_orientation
+from data_utils.imaging.images import apply_orientation
 
 unit = st.floats(0, 1)
 

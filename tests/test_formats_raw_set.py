@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import typing
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from raw_samples import raw_folder, read
 
+from data_utils.dataset_section import Format
 from data_utils.errors import InputError
+from data_utils.formats import raw_set
+from data_utils.formats.labelled_image import LabelledImage
 from data_utils.types import Annotation
 
 
@@ -44,3 +50,61 @@ def test_has_lesion_that_disagrees_is_counted(tmp_path: Path) -> None:
     raw_set = read(root)
     assert raw_set.counts["frames whose has_lesion disagrees with their labels"] == 1
     assert any("a.png: has_lesion" in note for note in raw_set.notes)
+
+
+FOUND_BY_AUTO = sorted(set(raw_set.READERS) - set(raw_set.MASKS))
+
+
+def write_in(name: str, root: Path) -> Path:
+    """Make a set of one frame with a box and one healthy frame, 40x20 pixels, in the format `name`."""
+    boxes = Annotation(np.array([[0.3, 0.5, 0.2, 0.4]]), np.array([0]))
+    frames = [LabelledImage("a.png", 40, 20, boxes), LabelledImage("n.png", 40, 20, Annotation.empty())]
+    raw_set.READERS[name].write_set(root, ("lesion",), frames)
+    folder = {"voc": "JPEGImages", "labelmap": "img", "mask": "img"}.get(name, "images")
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    for frame in frames:
+        cv2.imencode(".png", np.zeros((20, 40, 3), np.uint8))[1].tofile(root / folder / frame.inner)
+    return root
+
+
+def test_every_format_of_the_config_has_a_reader() -> None:
+    assert set(raw_set.READERS) == set(typing.get_args(Format)) - {"auto"}
+
+
+@pytest.mark.parametrize("name", sorted(raw_set.READERS))
+def test_every_format_is_found_and_comes_back(tmp_path: Path, name: str) -> None:
+    root = write_in(name, tmp_path)
+    settings = {"labelmap": {"labelmap": {"values": {1: "lesion"}}}, "mask": {"format": "mask"}}.get(name, {})
+    frames = {frame.stem: frame.annotation for frame in read(root, group="image", metadata=None, **settings).frames}
+    assert sorted(frames) == ["a", "n"]
+    np.testing.assert_allclose(frames["a"].boxes_cxcywhn, [[0.3, 0.5, 0.2, 0.4]], atol=1e-6)
+    assert len(frames["n"]) == 0
+    if name in FOUND_BY_AUTO:
+        assert [other for other in FOUND_BY_AUTO if raw_set.READERS[other].claims(root)] == [name]
+        assert raw_set.detect_format(root) == name
+        assert raw_set.READERS[name].class_names(root) == ("lesion",)
+
+
+@pytest.mark.parametrize("other", ["voc", "coco", "cvat", "labelme", "hyperkvasir"])
+def test_formats_that_both_claim_a_folder_are_listed(tmp_path: Path, other: str) -> None:
+    root = write_in("yolo", tmp_path / "yolo")
+    for path in raw_set.READERS[other].write_set(root, ("lesion",), [
+        LabelledImage("a.png", 40, 20, Annotation(np.array([[0.3, 0.5, 0.2, 0.4]]), np.array([0])))
+    ]):  # fmt: skip
+        assert path.exists()
+    with pytest.raises(InputError, match=rf"holds labels in 2 formats: yolo, {other}; set dataset\.format to one"):
+        read(root, group="image")
+    assert read(root, group="image", format="yolo").counts["boxes"] == 1
+
+
+def test_masks_must_be_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds masks; set dataset\.labelmap\.values, .*or.* dataset\.format = mask"):
+        read(write_in("mask", tmp_path), group="image")
+
+
+def test_problems_come_before_the_lack_of_images(tmp_path: Path) -> None:
+    """A list of images that are not there says so, and not only that there are no images."""
+    (tmp_path / "data.yaml").write_text("train: list.txt\nnames: [lesion]\n")
+    (tmp_path / "list.txt").write_text("images/a.png\n")
+    with pytest.raises(InputError, match=r"list\.txt:1: 'images/a\.png' is not there"):
+        read(tmp_path, group="image")

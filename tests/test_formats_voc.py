@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_utils.config_sections import DatasetSection
+from data_utils.boxes import cxcywhn_to_xyxy
+from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError
-from data_utils.formats import RawSet, read_raw_set
+from data_utils.formats import RawSet, read_raw_set, voc
+from data_utils.formats.labelled_image import LabelledImage
+from data_utils.types import Annotation
 
 BCCD_NAMES = ("RBC", "WBC", "Platelets")
 
@@ -128,7 +131,7 @@ def test_edges_outside_are_clipped_and_bad_boxes_dropped(tmp_path: Path) -> None
 def test_the_size_comes_from_the_image(tmp_path: Path, size: tuple[int, int] | None, noted: str) -> None:
     result = read(raw_folder(tmp_path, a=annotation(xml_object(), size=size)))
     np.testing.assert_allclose(result.frames[0].annotation.boxes_cxcywhn, [[0.2, 0.3, 0.2, 0.4]], atol=1e-12)
-    assert result.counts["image sizes that disagree with the XML"] == bool(noted)
+    assert result.counts["image sizes that disagree with the label file"] == bool(noted)
     assert len(result.notes) == bool(noted)
     assert all(noted in note and "a.xml" in note for note in result.notes)
 
@@ -228,4 +231,80 @@ def test_the_whole_of_bccd_is_read(shared_data: Path) -> None:
 )
 def test_another_kind_of_xml_is_no_healthy_frame(tmp_path: Path, content: str) -> None:
     with pytest.raises(InputError, match=r"a\.xml: begins with <.*>, expected Pascal VOC's <annotation>"):
-        read(raw_folder(tmp_path, a=content))
+        read(raw_folder(tmp_path, a=content), format="voc")
+
+
+def test_class_names_of_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no class names found: no labelled object, and no classes\.txt"):
+        voc.class_names(tmp_path)
+    objects = (xml_object("Polyp"), xml_object("cyst ä"), xml_object("Polyp"))
+    raw_folder(tmp_path, a=annotation(*objects), b=annotation())
+    assert voc.class_names(tmp_path) == ("Polyp", "cyst ä")
+    (tmp_path / "classes.txt").write_text("\ufeffcyst ä\nPolyp\n", encoding="utf-8")
+    assert voc.class_names(tmp_path) == ("cyst ä", "Polyp")
+    colours = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nz:1,2,3::\na: b:1,2,4::\n"
+    (tmp_path / "labelmap.txt").write_text(colours)
+    assert voc.class_names(tmp_path) == ("z", "a: b")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"# only this\nbackground:0,0,0::\n", "labelmap.txt: no classes in it"),
+        (b"a:::\nb:::\na:::\n", "labelmap.txt:3: class 'a' stands twice"),
+        (b"\xff\xfe", "labelmap.txt: not UTF-8 text"),
+    ],
+)
+def test_bad_lists_of_classes(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "labelmap.txt").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        voc.class_names(tmp_path)
+    assert message in str(error.value)
+
+
+def test_class_names_of_broken_files(tmp_path: Path) -> None:
+    raw_folder(tmp_path, a="<annotation><object>")
+    with pytest.raises(InputError, match=r"a\.xml:1: not well-formed"):
+        voc.class_names(tmp_path)
+
+
+corners = st.tuples(st.floats(0, 39), st.floats(0, 19), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 1))
+
+
+@given(st.lists(corners, max_size=5, unique=True))
+@settings(max_examples=20, deadline=None)
+def test_written_sets_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, ...]]) -> None:
+    root, names = tmp_path_factory.mktemp("voc set"), ("Zyste <ä>", "no")
+    boxes = np.array([((x + w / 2) / 40, (y + h / 2) / 20, w / 40, h / 20) for x, y, w, h, _ in rows]).reshape(-1, 4)
+    labels = Annotation(boxes, np.array([row[4] for row in rows], dtype=np.int64))
+    frames = [LabelledImage("ä & b/x.1.jpg", 40, 20, labels), LabelledImage("n.jpg", 40, 20, Annotation.empty())]
+    assert voc.write_set(root, names, frames) == [
+        root / "classes.txt", root / "Annotations" / "ä & b" / "x.1.xml", root / "Annotations" / "n.xml",
+    ]  # fmt: skip
+    for frame in frames:
+        (root / "JPEGImages" / frame.inner).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 20)).save(root / "JPEGImages" / frame.inner)
+    assert voc.class_names(root) == names
+    result = read(root, names=names)
+    assert result.notes == () or not rows
+    back = {frame.stem: frame.annotation for frame in result.frames}
+    assert len(back["n"]) == 0
+    assert back["ä & b_x.1"].class_ids.tolist() == labels.class_ids.tolist()
+    pixels = [cxcywhn_to_xyxy(each.boxes_cxcywhn, 40, 20) for each in (back["ä & b_x.1"], labels)]
+    np.testing.assert_allclose(pixels[0], pixels[1], atol=1e-6)
+
+
+def test_whole_pixels_are_written_without_a_point(tmp_path: Path) -> None:
+    boxes = Annotation(np.array([[0.2, 0.3, 0.2, 0.4], [0.5, 0.5, 1 / 3, 1]]), np.array([0, 0]))
+    voc.write_set(tmp_path, ("cyst",), [LabelledImage("a.jpg", 40, 20, boxes)])
+    text = (tmp_path / "Annotations" / "a.xml").read_text()
+    assert "<xmin>4</xmin><ymin>2</ymin><xmax>12</xmax><ymax>10</ymax>" in text
+    assert "<xmin>13.33333333</xmin>" in text
+    assert "<width>40</width><height>20</height>" in text
+
+
+def test_nothing_is_written_for_names_that_do_not_fit(tmp_path: Path) -> None:
+    boxes = Annotation(np.array([[0.2, 0.3, 0.2, 0.4]]), np.array([0]))
+    with pytest.raises(InputError, match="rename it"):
+        voc.write_set(tmp_path, ("bell \x07",), [LabelledImage("a.jpg", 40, 20, boxes)])
+    assert list(tmp_path.iterdir()) == []

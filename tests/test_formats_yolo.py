@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_utils.config_sections import DatasetSection
+from data_utils.boxes import cxcywhn_to_xyxy
+from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError
-from data_utils.formats import RawSet, raw_set, read_raw_set
+from data_utils.formats import RawSet, raw_set, read_raw_set, yolo
+from data_utils.formats.labelled_image import LabelledImage
 from data_utils.formats.yolo import read_labels, write_labels
 from data_utils.types import Annotation
 
@@ -250,3 +252,186 @@ def test_yolo_labels_are_read_without_opening_an_image(tmp_path: Path, monkeypat
     root = raw_folder(tmp_path, a="0 0.5 0.5 0.1 0.1")
     monkeypatch.setattr(raw_set, "read_header", lambda path: pytest.fail(f"{path} was opened"))
     assert read(root).counts["boxes"] == 1
+
+
+# -- polygons, class names and lists -------------------------------------------------------------------------------
+
+
+def test_polygons_are_taken_as_the_boxes_around_them(tmp_path: Path) -> None:
+    text = "0 0.5 0.5 0.1 0.1\n1 0.2 0.3 0.6 0.4 0.5 0.7\n0 0.1 0.1 0.3 0.1 0.3 0.2 0.1 0.2\n"
+    result = read(raw_folder(tmp_path, a=text))
+    assert result.counts["polygons taken as boxes"] == 2
+    boxes = result.frames[0].annotation.boxes_cxcywhn
+    np.testing.assert_allclose(boxes, [[0.5, 0.5, 0.1, 0.1], [0.4, 0.5, 0.4, 0.4], [0.2, 0.15, 0.2, 0.1]], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("0 0.1 0.1 0.2 0.1 0.2 nan", "NaN or infinity"),
+        ("0 0.1 0.1 0.2 0.1 0.2 x", "are not 6 numbers"),
+        ("0 0.1 0.1 0.2 0.1 0.2", "6 columns, expected 5: class cx cy w h (a detection with its score? rem"),
+        ("0 0.1 0.1 0.2 0.1 0.2 0.2 0.3", "8 columns, expected 5"),
+        ("5 0.1 0.1 0.2 0.1 0.2 0.2", "class id 5, but dataset.nc = 2"),
+        ("0 0.1 0.1 0.2 0.1 0.3 0.1", "a box without area"),
+        ("0 1e308 0.1 -1e308 0.1 0.3 0.9", "NaN or infinity"),
+        ("0 9 9 9.5 9 9.5 9.5", "a box outside the frame"),
+    ],
+)
+def test_bad_polygons_are_refused_with_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        read(raw_folder(tmp_path, a=f"0 0.5 0.5 0.1 0.1\n{line}\n"))
+    assert f"{tmp_path / 'labels' / 'a.txt'}:2: " in str(error.value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("data.yaml", "names: [{}, {}]"),
+        ("dataset.yaml", "names: {{0: {}, 1: {}}}"),
+        ("data.yml", "names: [{}, {}]"),
+        ("obj.names", "{}\n{}\n"),
+        ("classes.txt", "{}\n{}\n"),
+        ("labels/classes.txt", "{}\n{}\n"),
+    ],
+)
+def test_names_that_disagree_show_both(tmp_path: Path, name: str, text: str) -> None:
+    root = raw_folder(tmp_path, a="1 0.5 0.5 0.1 0.1")
+    (root / name).write_text(text.format("cyst", "polyp"))
+    assert read(root).counts["boxes"] == 1
+    assert yolo.class_names(root) == ("cyst", "polyp")
+    (root / name).write_text(text.format("polyp", "cyst"))
+    with pytest.raises(InputError) as error:
+        read(root)
+    assert f"{root / name}: names ['polyp', 'cyst'] but dataset.names = ['cyst', 'polyp']" in str(error.value)
+
+
+def test_other_ways_to_disagree(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, a="1 0.5 0.5 0.1 0.1")
+    (root / "data.yaml").write_text("nc: 3")
+    with pytest.raises(InputError, match=r"data\.yaml: nc = 3 but dataset\.nc = 2"):
+        read(root)
+    (root / "data.yaml").write_text("names: [cyst, polyp]\nkpt_shape: [17, 3]")
+    with pytest.raises(InputError, match=r"data\.yaml: kpt_shape: its labels are poses"):
+        read(root)
+
+
+def test_class_names_that_nobody_gives_or_two_give_differently(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no class names found: no data\.yaml, .* or classes\.txt; give --n"):
+        yolo.class_names(tmp_path)
+    for folder, name in (("a", "cyst"), ("b", "polyp")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "classes.txt").write_text(name)
+    with pytest.raises(InputError, match=r"b.classes\.txt: names \['polyp'\], but .*a.classes\.txt has \['cyst'\]"):
+        yolo.class_names(tmp_path)
+
+
+def test_a_cvat_export_is_taken_as_it_is(tmp_path: Path) -> None:
+    """CVAT's "YOLO 1.1": labels beside the images, lists that begin with data/."""
+    for subset, stem, label in (("train", "a b", "1 0.5 0.5 0.1 0.1\n"), ("train", "p/n", ""), ("valid", "c", "")):
+        image = picture(tmp_path / f"obj_{subset}_data" / f"{stem}.jpg")
+        image.with_suffix(".txt").write_text(label)
+    picture(tmp_path / "obj_train_data" / "unlisted.jpg")
+    (tmp_path / "obj.names").write_text("cyst\npolyp\n")
+    lists = "train = data/train.txt\nvalid = data/valid.txt\n"
+    (tmp_path / "obj.data").write_text(f"classes = 2\n{lists}names = data/obj.names\nbackup = backup/\n")
+    (tmp_path / "train.txt").write_text("data/obj_train_data/a b.jpg\ndata/obj_train_data/p/n.jpg\n")
+    (tmp_path / "valid.txt").write_text("data/obj_valid_data/c.jpg\n")
+    result = read(tmp_path)
+    assert {frame.stem: len(frame.annotation) for frame in result.frames} == {
+        "obj_train_data_a b": 1, "obj_train_data_p_n": 0, "obj_valid_data_c": 0,
+    }  # fmt: skip
+    assert result.counts["images that no list names, left out"] == 1
+    (tmp_path / "obj_train_data" / "a b.jpg").unlink()
+    with pytest.raises(InputError, match=r"train\.txt:1: 'data/obj_train_data/a b\.jpg' is not there; put the images"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "lists", ["train: train.txt\nval: val.txt", "train: [images/train, images/val]", "train: images"]
+)
+@pytest.mark.parametrize("top", ["", "export"])
+def test_an_ultralytics_export_is_taken_as_it_is(tmp_path: Path, lists: str, top: str) -> None:
+    root = tmp_path / top
+    for part in ("train", "val"):
+        picture(root / "images" / part / "x.jpg")
+        (root / "labels" / part).mkdir(parents=True)
+        (root / "labels" / part / "x.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+        (root / f"{part}.txt").write_text(f"images/{part}/x.jpg\n")
+    (root / "data.yaml").write_text(f"path: ./\n{lists}\nnames:\n  0: cyst\n  1: polyp\n")
+    result = read(tmp_path)
+    assert (result.counts["frames"], result.counts["boxes"], result.notes) == (2, 2, ())
+
+
+def test_a_list_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path / "raw", a="0 0.5 0.5 0.1 0.1")
+    picture(tmp_path / "secret.jpg")
+    (root / "data.yaml").write_text("train: list.txt\nnames: [cyst, polyp]\n")
+    (root / "list.txt").write_text("images/a.jpg\n../secret.jpg\n")
+    with pytest.raises(InputError, match=r"list\.txt:2: '\.\./secret\.jpg' leads out of"):
+        read(root)
+
+
+def test_an_alias_bomb_is_refused_by_file_and_line(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, a="0 0.5 0.5 0.1 0.1")
+    (root / "data.yaml").write_text("a: &a [x, x]\nb: &b [*a, *a]\nnames: *b\n")
+    with pytest.raises(InputError, match=r"data\.yaml:2: YAML aliases"):
+        read(root)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), shares, shares, shares, shares), max_size=6, unique=True))
+@settings(max_examples=20, deadline=None)
+def test_written_sets_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]]) -> None:
+    root = tmp_path_factory.mktemp("yolo set")
+    boxes = np.array([[low_x + w / 2, low_y + h / 2, w, h] for _, low_x, low_y, w, h in rows]).reshape(-1, 4)
+    annotation = Annotation(boxes, np.array([row[0] for row in rows], dtype=np.int64))
+    frames = [LabelledImage("ä b/x.1.jpg", 40, 20, annotation), LabelledImage("n.jpg", 40, 20, Annotation.empty())]
+    written = yolo.write_set(root, ("no", "Zyste ä"), frames)
+    assert written == [root / "data.yaml", root / "labels" / "ä b" / "x.1.txt", root / "labels" / "n.txt"]
+    assert written[2].read_bytes() == b""
+    for frame in frames:
+        picture(root / "images" / frame.inner)
+    assert yolo.class_names(root) == ("no", "Zyste ä")
+    back = {frame.stem: frame.annotation for frame in read(root, names=("no", "Zyste ä")).frames}
+    assert len(back["n"]) == 0
+    assert back["ä b_x.1"].class_ids.tolist() == annotation.class_ids.tolist()
+    pixels = [cxcywhn_to_xyxy(each.boxes_cxcywhn, 40, 20) for each in (back["ä b_x.1"], annotation)]
+    np.testing.assert_allclose(pixels[0], pixels[1], atol=1e-6)
+
+
+def test_two_images_cannot_share_a_label_file(tmp_path: Path) -> None:
+    frames = [LabelledImage(name, 40, 20, Annotation.empty()) for name in ("a.jpg", "A.png")]
+    with pytest.raises(InputError, match=r"A\.png: its label file would be"):
+        yolo.write_set(tmp_path, ("cyst",), frames)
+    assert list(tmp_path.iterdir()) == []
+
+
+DATA = "path: .\ntrain: list.txt\nval: [images, more]\nnc: 2\nnames:\n  0: cyst\n  1: polyp\n"
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "list.txt", "obj.names", "labels/a.txt"])
+@given(st.lists(st.tuples(st.integers(0, 80), st.text(max_size=3)), max_size=4), st.none() | st.binary(max_size=60))
+@settings(max_examples=40, deadline=None)
+def test_random_folders_raise_input_errors_only(
+    tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[tuple[int, str]], data: bytes | None
+) -> None:
+    root = tmp_path_factory.getbasetemp() / f"random {name.replace('/', ' ')}"
+    raw_folder(root, a="0 0.5 0.5 0.1 0.1\n")
+    whole = {"data.yaml": DATA, "list.txt": "images/a.jpg\n"}
+    if name == "obj.names":
+        whole = {"obj.names": "cyst\npolyp\n", "train.txt": "data/images/a.jpg\n"}
+    elif name == "labels/a.txt":
+        whole[name] = "0 0.5 0.5 0.1 0.1\n1 0.2 0.3 0.6 0.4 0.5 0.7\n"
+    text = whole[name]
+    for position, inserted in edits:
+        text = text[:position] + inserted + text[position + len(inserted) :]
+    for other, content in whole.items():
+        (root / other).write_text(content)
+    (root / name).write_bytes(text.encode("utf-8", "surrogatepass") if data is None else data)
+    message = name
+    try:
+        read(root, format="yolo", bad_boxes="drop")
+    except InputError as error:
+        message = str(error)
+    assert name in message

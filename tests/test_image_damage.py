@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_samples import DECODED, JPEG, SCAN, by_pillow, textured
 
-from data_utils import images
 from data_utils.errors import InputError
-from data_utils.images import (
+from data_utils.imaging import images
+from data_utils.imaging.images import (
     UnreadableImage,
     decode_bgr,
     encode_image,

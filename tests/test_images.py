@@ -14,9 +14,9 @@ from image_samples import DECODED, JPEG, by_pillow, textured
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from data_utils import images
 from data_utils.errors import InputError
-from data_utils.images import (
+from data_utils.imaging import images
+from data_utils.imaging.images import (
     UnreadableImage,
     decode_bgr,
     file_hash,

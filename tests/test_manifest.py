@@ -18,7 +18,9 @@ text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_s
 def rows() -> st.SearchStrategy[ManifestRow]:
     whole = st.integers(0, 10**6)
     kind = st.sampled_from(["native", "upsampled"])
-    return st.builds(ManifestRow, text, text, text, text, text, text, whole, whole, kind, whole, text)
+    score = st.floats(0, 1e6, allow_nan=False)
+    return st.builds(ManifestRow, text, text, text, text, text, text, whole, whole, kind, whole, text,
+                     *[whole] * 6, *[score] * 4, text, whole)  # fmt: skip
 
 
 @given(st.lists(rows(), max_size=5, unique_by=lambda row: row.stem))
@@ -50,7 +52,7 @@ def test_a_frame_without_boxes_is_healthy() -> None:
         ("native", "real", r"manifest\.csv:2: hr_kind = 'real', allowed: native, upsampled"),
         (",2," + "0" * 32, "", r"manifest\.csv:2: the line has too few columns"),
         ("patient_id", "who", r"manifest\.csv:1: columns \['patient_id'\] are missing"),
-        ("\na,", "\na,x.jpg,P,P,S,M,1,1,native,0,h\na,", r"manifest\.csv:3: stem 'a' stands twice"),
+        (",0.0,0.0,", ",0.0,dull,", r"manifest\.csv:2: brightness = 'dull' is no number"),
     ],
 )
 def test_damage_is_named_with_its_line(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -60,6 +62,14 @@ def test_damage_is_named_with_its_line(tmp_path: Path, old: str, new: str, messa
     assert damaged != path.read_text()
     path.write_text(damaged)
     with pytest.raises(InputError, match=message):
+        read_manifest(path)
+
+
+def test_a_stem_that_stands_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [ROW])
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    with pytest.raises(InputError, match=r"manifest\.csv:3: stem 'a' stands twice"):
         read_manifest(path)
 
 

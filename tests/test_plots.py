@@ -106,6 +106,21 @@ def test_a_panel_file_that_is_none_is_refused(tmp_path):
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_comparison_has_a_column_for_each_array(tmp_path, drawn):
+    pictures = np.zeros((2, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "denoise_panel.npz", **{"noisy input": pictures, "clean": pictures + 200})
+    lines = plots.redraw(tmp_path)
+    assert lines == [str(tmp_path / "denoise_panel.png")]
+    (figure,) = drawn
+    assert [axes.get_title() for axes in figure.axes] == ["noisy input", "", "clean", ""]
+    assert [int(axes.images[0].get_array().max()) for axes in figure.axes] == [0, 0, 200, 200]
+    np.savez(tmp_path / "empty.npz")
+    (tmp_path / "torn.npz").write_bytes(b"torn")
+    for name, message in (("empty", "holds no picture"), ("torn", "not a readable")):
+        with pytest.raises(InputError, match=message):
+            plots.draw_comparison(tmp_path / f"{name}.npz", tmp_path / "out.png")
+
+
 def write_evaluation(path, curves):
     per_class = [{"name": "RBC", "ap50": 0.5}, {"name": "x", "ap50": None}]
     metrics = {"iou_thresh": 0.5, "n_boxes": 7, "per_class": per_class}

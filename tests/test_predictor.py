@@ -22,6 +22,7 @@ class FakeBackend:
 
     def __init__(self, raw: np.ndarray, input_size: int = 64, names: tuple[str, ...] = ("lesion",)) -> None:
         self.raw, self.input_size, self.names = raw, input_size, names
+        self.crop_border = False
         self.seen: list[np.ndarray] = []
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -203,3 +204,14 @@ def test_settings_out_of_range_are_refused(setting: dict[str, float]):
 def test_importing_the_predictor_does_not_import_torch():
     code = "import sys, models.predictor; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_detector_trained_without_the_surround_is_shown_the_field_alone() -> None:
+    frame = np.zeros((100, 140, 3), np.uint8)
+    frame[20:80, 40:100] = np.random.default_rng(0).integers(60, 255, (60, 60, 3))
+    backend = FakeBackend(raw_of((32.0, 32.0, 16.0, 32.0, 0.9)))
+    backend.crop_border = True
+    found = Predictor(backend).predict(frame)
+    np.testing.assert_array_equal(backend.seen[0][0], preprocess(frame[20:80, 40:100], 64))
+    # 24..40 and 16..48 of 64 input pixels are 22.5..37.5 and 15..45 of the field's 60, which begins at (40, 20).
+    np.testing.assert_allclose(found.boxes_xyxy, [[62.5, 35, 77.5, 65]])

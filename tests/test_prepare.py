@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,17 +15,18 @@ from small_raw_set import (
     SMALL,
     add_frame,
     config_for,
+    snapshot,
 )
 
-from data_utils import frame_jobs
 from data_utils.config import load_config
-from data_utils.errors import run_command
+from data_utils.errors import InputError, run_command
 from data_utils.formats import read_raw_set
-from data_utils.predefined import predefined_split
+from data_utils.preparation import frame_jobs
+from data_utils.preparation.state import FILE_NAME, read_state
 from data_utils.prepare import main, prepare
-from data_utils.prepare_state import FILE_NAME, read_state
 from data_utils.preprocess import check_pairs
 from data_utils.splits import SplitItem, check_split
+from data_utils.splitting.predefined import predefined_split
 
 
 @pytest.mark.integration
@@ -124,3 +126,38 @@ def test_a_disk_that_fills_up_midway_ends_with_75(raw: Path, monkeypatch: pytest
     with pytest.raises(SystemExit) as stopped:
         run_command(lambda: prepare(config, workers=1, progress=False) and 0)
     assert stopped.value.code == 75
+
+
+def arguments(raw: Path, *more: str) -> list[str]:
+    """The command line that prepares `raw` into its parent folder."""
+    paths = {"raw": raw, "processed": raw.parent / "out", "splits": raw.parent / "splits",
+             "filter_log": raw.parent / "results/log.csv"}  # fmt: skip
+    return [*SMALL, *(f"dataset.{key}={path}" for key, path in paths.items()), "dataset.filter.min_bytes=0",
+            "--config", str(Path(__file__).parents[1] / "configs/train.yaml"), "--workers", "1", *more]  # fmt: skip
+
+
+def test_preview_is_written_beside_the_filter_log(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(raw, "--preview", "dataset.filter.bright_max=239")) == 0
+    page = raw.parent / "results/log.html"
+    assert f"preview    {page}" in capsys.readouterr().out
+    assert "dataset.filter.bright_max" in page.read_text(encoding="utf-8")
+
+
+def test_preview_is_there_when_nothing_is_left(raw: Path) -> None:
+    with pytest.raises(InputError, match="all 12 frames were excluded"):
+        main(arguments(raw, "--preview", "dataset.filter.bright_min=239"))
+    assert (raw.parent / "results/log.html").is_file()
+
+
+def test_a_zipped_raw_set_is_prepared_as_it_is(raw: Path) -> None:
+    archive = shutil.make_archive(str(raw.parent / "export"), "zip", raw)
+    main(arguments(raw.parent / "export.zip"))
+    manifest = (raw.parent / "out/manifest.csv").read_bytes()
+    labels = snapshot(raw.parent / "out/lr/labels")
+    assert Path(archive).is_file()
+    shutil.rmtree(raw.parent / "out")
+    main(arguments(raw))
+    assert (raw.parent / "out/manifest.csv").read_bytes() == manifest
+    assert {name: data for name, (data, _) in labels.items()} == {
+        name: data for name, (data, _) in snapshot(raw.parent / "out/lr/labels").items()
+    }

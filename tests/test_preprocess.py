@@ -8,8 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from data_utils.errors import InputError
+from data_utils.imaging.images import read_bgr
 from data_utils.preprocess import check_pairs, create_dual_resolution, filter_frames, make_splits
 
 LABEL = b"0 0.5 0.25 0.1 0.2\r\n"
@@ -93,6 +95,38 @@ def test_a_flat_folder_stays_flat() -> None:
     assert filter_frames("src", "kept") == (1, 0)
     assert sorted(path.name for path in Path("kept").iterdir()) == ["a.png", "a.txt"]
     assert filter_log() == {}
+
+
+def test_copies_say_nothing_about_the_patient_and_look_the_same() -> None:
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112] = "Jane Doe", 6
+    Path("src").mkdir()
+    picture = Image.fromarray(np.hstack([noise(160), noise(160, 1)]))
+    picture.save("src/a.jpg", exif=exif, comment=b"Jane Doe")
+    picture.save("src/b.webp", exif=exif, lossless=True)
+    before = snapshot(Path("src"))
+    for _ in range(2):
+        assert filter_frames("src", "kept") == (2, 0)
+        assert sorted(path.name for path in Path("kept").iterdir()) == ["a.jpg", "b.png"]
+    assert snapshot(Path("src")) == before
+    for name, copy in (("a.jpg", "a.jpg"), ("b.webp", "b.png")):
+        np.testing.assert_array_equal(read_bgr(f"kept/{copy}").bgr, read_bgr(f"src/{name}").bgr)
+        assert b"Jane Doe" in Path("src", name).read_bytes()
+        assert b"Jane Doe" not in Path("kept", copy).read_bytes()
+    assert filter_frames("src", "kept", blur_thresh=1e9) == (0, 2)
+    assert list(Path("kept").iterdir()) == []
+
+
+def test_two_frames_never_become_one_copy() -> None:
+    picture = Image.fromarray(noise())
+    Path("src").mkdir()
+    picture.save("src/a.png")
+    picture.save("src/a.bmp")
+    with pytest.raises(InputError, match=r"src/a\.png and src/a\.bmp would both be written as a\.png"):
+        filter_frames("src", "kept")
+    (Path("src") / "a.bmp").write_bytes(b"")
+    assert filter_frames("src", "kept") == (1, 1)
+    assert [path.name for path in Path("kept").iterdir()] == ["a.png"]
 
 
 def test_the_source_is_never_a_target(source: Path) -> None:

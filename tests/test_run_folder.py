@@ -57,6 +57,19 @@ def test_the_newest_run_of_the_split_is_resumed(config: Config) -> None:
         newest_run_dir(config, 3)
 
 
+def test_runs_of_another_task_are_not_taken_for_each_other(config: Config) -> None:
+    detector, denoiser = new_run_dir(config, 1), new_run_dir(config, 1, "denoise")
+    assert denoiser.name.startswith("lesions_split1_denoise_")
+    write_record(detector, config, 1)  # as earlier versions wrote it: a run of the detector
+    write_record(denoiser, config, 1, task="denoise")
+    os.utime(detector / "run.json", (1, 1))
+    assert newest_run_dir(config, 1) == detector
+    assert newest_run_dir(config, 1, "denoise") == denoiser
+    assert resumed_run(str(denoiser), "unused", 1, [], "denoise")[0] == denoiser
+    with pytest.raises(InputError, match=r"made by python -m training\.denoise, for denoise; this needs detection"):
+        resumed_run(str(denoiser), "unused", 1, [])
+
+
 def test_resuming_nothing_or_with_overrides_is_refused(config: Config, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         resumed_run(str(tmp_path / "none"), "unused", 1, [])

@@ -16,7 +16,7 @@ from colour_blobs import best_colour_ap50
 
 from data_utils import synthetic
 from data_utils.config import load_config
-from data_utils.config_sections import FilterSection
+from data_utils.dataset_section import FilterSection
 from data_utils.errors import InputError
 from data_utils.formats import read_raw_set
 from data_utils.larynx.frame import DEFECTS, FramePlan, draw_frame

@@ -14,7 +14,7 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from data_utils.errors import InputError
-from deployment.video import DEFAULT_FPS, VideoFrame, VideoReader, VideoWriter, usable_rate
+from deployment.video import DEFAULT_FPS, VideoFrame, VideoReader, VideoWriter
 
 N_FRAMES = 20
 FILM_RATE = Fraction(24000, 1001)
@@ -80,15 +80,6 @@ def mjpeg_chunks(content: bytes) -> list[tuple[int, int]]:
         chunks.append((position + 8, length))
         position += 8 + length
     return chunks
-
-
-@pytest.mark.parametrize(
-    ("stated", "usable"),
-    [(25, Fraction(25)), (FILM_RATE, FILM_RATE), (29.97, Fraction(2997, 100)), (1000, Fraction(1000)), (None, None),
-     (0, None), (-5, None), (float("nan"), None), (float("inf"), None), (1e9, None), (Fraction(1001), None)],
-)  # fmt: skip
-def test_usable_rate(stated: float | Fraction | None, usable: Fraction | None):
-    assert usable_rate(stated) == usable
 
 
 def test_reading_keeps_order_index_and_time(tmp_path: Path):

@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from data_utils.atomic import write_csv, write_text
+from data_utils.audit import require_clean
 from data_utils.config import load_config, read_yaml
-from data_utils.config_sections import Section
 from data_utils.errors import InputError
+from data_utils.section import Section
 
 SUMMARY_COLUMNS = ("name", "tables", "overrides", "paper_ap50", "ap50", "fps", "gflops", "epochs_trained", "state")
 
@@ -64,10 +65,14 @@ def run_ablation(
     if isinstance(overrides, Mapping):
         overrides = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     from evaluation.evaluation_run import evaluate_checkpoint
+    from training.run_folder import add_to_record
     from training.trainer import Trainer
 
     config = load_config(config_path, overrides)
-    trained = Trainer(config, split, device=device).fit()
+    audited = require_clean(config, split)
+    trainer = Trainer(config, split, device=device)
+    add_to_record(trainer.run_dir, audit=audited)
+    trained = trainer.fit()
     metrics = evaluate_checkpoint(Path(trained["best"]), split=split, device_name=device).metrics
     result = {
         "name": name,

@@ -5,20 +5,32 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from data_utils.config_sections import Config, DatasetSection
+from data_utils.config_sections import Config
+from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError
-from data_utils.split_list import read_all_labels, read_split_list
+from data_utils.splitting.split_list import checked_train_list, read_all_labels, read_split_list
 
 
 def require_prepared(dataset: DatasetSection, split: int, config_path: str) -> None:
-    """Raise InputError, in one line with the two ways on, when the split lists are not there."""
+    """Raise InputError, in one line with the ways on, when the split lists that training reads are not there."""
     missing = [part for part in ("train", "val") if not dataset.split_list(split, part).is_file()]
+    if missing and not dataset.split.n_splits:
+        raise InputError(
+            f"{config_path}: dataset.split.n_splits = 0 makes {dataset.name} an external test set, which nothing "
+            f"trains on; evaluate on it with `python evaluate.py --data {dataset.name}`, or set n_splits and prepare "
+            "it again"
+        )
     if missing:
         there = sorted(path.name for path in Path(dataset.splits).glob("split*"))
         known = f" (found: {', '.join(there)})" if there else ""
         raise InputError(
             f"{dataset.split_list(split, missing[0])}: no such split list{known}; put your frames into {dataset.raw} "
             f"and run `python -m data_utils.prepare --config {config_path}`, or run `make demo` for drawn data"
+        )
+    if not dataset.train_list(split).is_file():
+        raise InputError(
+            f"{dataset.train_list(split)}: no such list, and dataset.balanced = true trains on it; run "
+            f"`python -m data_utils.balance --config {config_path} --split {split}`"
         )
 
 
@@ -31,10 +43,16 @@ def describe_run(config: Config, split: int, weights: str | None) -> str:
         path = dataset.split_list(split, part)
         if not path.is_file():
             continue
-        images = read_split_list(path)
+        balanced = part == "train" and dataset.balanced
+        if balanced:
+            path = checked_train_list(dataset, split)
+        images = read_split_list(path, repeats=balanced)
         labels = read_all_labels(images, dataset.nc, allow_background=dataset.allow_background)
         boxes, healthy = sum(map(len, labels)), sum(len(frame) == 0 for frame in labels)
         lines.append(f"{part:<10} {len(images)} frames, {boxes} boxes, {healthy} frames without a box   ({path})")
+        if balanced:
+            unique = len(set(images))
+            lines.append(f"balanced   {unique} different frames, {len(images) - unique} lines repeat rare classes")
         if part == "train":
             steps = math.ceil(len(images) / config.batch_size)
     origin = weights or config.pretrain or "random"

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from training.loss import LOSS_COLUMNS
+_FORMER_NAMES = {"best_ap50": "best_score"}  # in the checkpoints of earlier versions
+
+
+class Score(NamedTuple):
+    """The validation measure that says which epoch is best (larger is better): its log column, and its printed name."""
+
+    key: str
+    label: str
 
 
 @dataclass
@@ -20,7 +28,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     batches: int = 0
-    best_ap50: float | None = None
+    best_score: float | None = None
     best_epoch: int = 0
 
     def state(self) -> dict[str, Any]:
@@ -30,18 +38,20 @@ class Progress:
     def load(self, state: dict[str, Any]) -> None:
         """Take the counters from `state`."""
         for name, value in state.items():
-            setattr(self, name, value)
+            setattr(self, _FORMER_NAMES.get(name, name), value)
 
-    def is_better(self, ap50: float | None) -> bool:
-        """Say whether `ap50` is a new best. Without lesions to validate on (None) the newest epoch is the best."""
-        return ap50 is None or self.best_ap50 is None or ap50 > self.best_ap50
+    def is_better(self, score: float | None) -> bool:
+        """Say whether `score` is a new best. Without anything to validate on (None) the newest epoch is the best."""
+        return score is None or self.best_score is None or score > self.best_score
 
 
 class ProgressPrinter:
     """One bar over all batches of the run with the time left, and one printed line for each epoch."""
 
-    def __init__(self, n_epochs: int, batches_per_epoch: int, done: int) -> None:
-        self.n_epochs = n_epochs
+    def __init__(
+        self, n_epochs: int, batches_per_epoch: int, done: int, terms: Sequence[str], score: Score
+    ) -> None:
+        self.n_epochs, self.terms, self.score = n_epochs, terms, score
         self._bar = tqdm(
             total=n_epochs * batches_per_epoch,
             initial=done,
@@ -65,22 +75,22 @@ class ProgressPrinter:
         self._bar.update()
 
     def epoch(self, epoch: int, row: dict[str, Any]) -> None:
-        """Print the epoch's line: terms, learning rate, AP50, images/s and the time left."""
+        """Print the epoch's line: terms, learning rate, score, images/s and the time left."""
         if self._epochs_before is None:
             self._epochs_before = epoch - 1
         elapsed = time.monotonic() - self._started
         left = elapsed / (epoch - self._epochs_before) * (self.n_epochs - epoch)
-        terms = " ".join(f"{name.removeprefix('l_')} {row[name]:.3f}" for name in LOSS_COLUMNS)
+        terms = " ".join(f"{name.removeprefix('l_')} {row[name]:.3f}" for name in self.terms)
         speed = f"{row['images_per_s']:.1f} img/s  {_clock(left)} left"
-        line = f"epoch {epoch:>3}/{self.n_epochs}  {terms}  lr {row['lr']:.2g}  {_scored(row)}  {speed}"
+        line = f"epoch {epoch:>3}/{self.n_epochs}  {terms}  lr {row['lr']:.2g}  {self._scored(row)}  {speed}"
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
-
-def _scored(row: dict[str, Any]) -> str:
-    if "ap50" not in row:  # an epoch that was not validated
-        return "AP50 -    "
-    return "AP50 n/a  " if row["ap50"] is None else f"AP50 {row['ap50']:.3f}"
+    def _scored(self, row: dict[str, Any]) -> str:
+        key, label = self.score
+        if key not in row:  # an epoch that was not validated
+            return f"{label} -    "
+        return f"{label} n/a  " if row[key] is None else f"{label} {row[key]:.3f}"
 
 
 def _clock(seconds: float) -> str:

@@ -18,12 +18,13 @@ from data_utils.atomic import write_text
 from data_utils.config import config_hash, load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
+from models.weights import DETECTION, check_task
 from training.checkpoint import BEST, LAST
 
 RUN_RECORD = "run.json"
 
 
-def new_run_dir(config: Config, split: int) -> Path:
+def new_run_dir(config: Config, split: int, task: str = DETECTION) -> Path:
     """Make and return `<results>/runs/<name>`; raises InputError when a named run exists."""
     runs = Path(config.run.results_dir) / "runs"
     if config.run.name:
@@ -31,34 +32,40 @@ def new_run_dir(config: Config, split: int) -> Path:
         if run_dir.exists():
             raise InputError(f"{run_dir}: this run exists; go on with --resume {run_dir}, or choose another run.name")
     else:
-        name = f"{config.dataset.name}_split{split}_{time.strftime('%Y%m%d-%H%M%S')}"
+        kind = "" if task == DETECTION else f"{task}_"
+        name = f"{config.dataset.name}_split{split}_{kind}{time.strftime('%Y%m%d-%H%M%S')}"
         free = [name, *(f"{name}-{n}" for n in range(2, 100))]
         run_dir = next(runs / candidate for candidate in free if not (runs / candidate).exists())
     run_dir.mkdir(parents=True)
     return run_dir
 
 
-def resumed_run(asked: str, config_path: str, split: int, overrides: list[str]) -> tuple[Path, Config, int]:
+def resumed_run(
+    asked: str, config_path: str, split: int, overrides: list[str], task: str = DETECTION
+) -> tuple[Path, Config, int]:
     """Resolve `--resume [RUN]` into run folder, the settings it was started with, and its split.
 
-    Raises InputError when there is no such run, or when overrides are given: a resumed run keeps its settings.
+    Raises InputError when there is no such run, when it is one of another task, or when overrides are given: a resumed
+    run keeps its settings.
     """
     if overrides:
         raise InputError(f"--resume goes on with the run's own settings; leave out {' '.join(overrides)}")
-    run_dir = newest_run_dir(load_config(config_path), split) if asked == "newest" else Path(asked)
+    run_dir = newest_run_dir(load_config(config_path), split, task) if asked == "newest" else Path(asked)
     if run_dir.is_file():
         run_dir = run_dir.parent
-    its_split = _read_record(run_dir).get("split")
+    record = _read_record(run_dir)
+    its_split = record.get("split")
     if not isinstance(its_split, int):
         raise InputError(f"--resume {asked}: not a run folder (no readable {RUN_RECORD} in {run_dir})")
+    check_task(record, task, str(run_dir))
     return run_dir, load_config(run_dir / "config.yaml"), its_split
 
 
-def newest_run_dir(config: Config, split: int) -> Path:
-    """Return the newest run of this data set and split, for a bare --resume."""
+def newest_run_dir(config: Config, split: int, task: str = DETECTION) -> Path:
+    """Return the newest run of this data set, split and task, for a bare --resume."""
     results = Path(config.run.results_dir)
     folders = results.glob(f"runs/*/{RUN_RECORD}")
-    runs = [(record.stat().st_mtime, record.parent) for record in folders if _is_of(record.parent, config, split)]
+    runs = [(file.stat().st_mtime, file.parent) for file in folders if _is_of(file.parent, config, split, task)]
     if not runs:
         raise InputError(f"--resume: no run of data set '{config.dataset.name}', split {split}, under {results}/runs")
     return max(runs)[1]
@@ -83,10 +90,15 @@ def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None
     write_text(run_dir / RUN_RECORD, json.dumps(record, indent=2) + "\n")
 
 
+def add_to_record(run_dir: Path, **more: Any) -> None:
+    """Add keys to run.json."""
+    path = run_dir / RUN_RECORD
+    write_text(path, json.dumps({**_read_record(run_dir), **more}, indent=2) + "\n")
+
+
 def finish_record(run_dir: Path, result: dict[str, Any]) -> None:
     """Add the run's result to run.json."""
-    path = run_dir / RUN_RECORD
-    write_text(path, json.dumps({**_read_record(run_dir), "result": result}, indent=2) + "\n")
+    add_to_record(run_dir, result=result)
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -113,9 +125,9 @@ def copy_to_fixed_names(run_dir: Path, config: Config, split: int) -> list[Path]
     return [target for _, target in pairs]
 
 
-def _is_of(run_dir: Path, config: Config, split: int) -> bool:
-    record = _read_record(run_dir)
-    return record.get("dataset") == config.dataset.name and record.get("split") == split
+def _is_of(run_dir: Path, config: Config, split: int, task: str) -> bool:
+    record = {"task": DETECTION, **_read_record(run_dir)}
+    return all(record.get(k) == v for k, v in {"dataset": config.dataset.name, "split": split, "task": task}.items())
 
 
 def _read_record(run_dir: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Raw data sets in the formats people have them in: YOLO, Pascal VOC and label maps."""
+"""Raw data sets in the formats people have them in: YOLO, VOC, COCO, CVAT, LabelMe, HyperKvasir, label maps, masks."""
 
 from data_utils.formats.raw_set import RawSet, read_raw_set
 

@@ -19,7 +19,7 @@ from data_utils.formats.labels import Findings
 from data_utils.formats.sources import Source
 
 if TYPE_CHECKING:
-    from data_utils.config_sections import DatasetSection
+    from data_utils.dataset_section import DatasetSection
 
 DEFAULT_METADATA = "metadata.csv"
 REQUIRED_COLUMNS = ("filename", "patient_id", "dataset_source")
@@ -27,7 +27,10 @@ REQUIRED_COLUMNS = ("filename", "patient_id", "dataset_source")
 
 @dataclass(frozen=True)
 class MetadataRow:
-    """One line of metadata.csv; `filename` with "/". `sequence`, `has_lesion`: "" where the file has no such column."""
+    """One line of metadata.csv; `filename` with "/". `sequence`, `has_lesion`: "" where the file has no such column.
+
+    part: what the column dataset.split.column says, "" where none was asked for.
+    """
 
     place: str  # file:line
     filename: str
@@ -36,6 +39,7 @@ class MetadataRow:
     modality: str
     sequence: str
     has_lesion: str
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,11 +134,14 @@ class IdentityFinder:
             )
 
 
-def read_metadata(path: Path, findings: Findings) -> dict[str, MetadataRow]:
-    """Read metadata.csv into {filename with "/": row}; raises InputError naming file and line of the first problems."""
+def read_metadata(path: Path, findings: Findings, part_column: str | None = None) -> dict[str, MetadataRow]:
+    """Read metadata.csv into {filename with "/": row}; raises InputError naming file and line of the first problems.
+
+    `part_column` names the column, then a required one, that is read into `part`.
+    """
     rows: dict[str, MetadataRow] = {}
     spellings: dict[str, MetadataRow] = {}
-    for row in _metadata_rows(path, findings):
+    for row in _metadata_rows(path, findings, part_column):
         if row.filename in rows:
             findings.problem(f"{row.place}: '{row.filename}' stands in {rows[row.filename].place} already")
             continue
@@ -147,7 +154,7 @@ def read_metadata(path: Path, findings: Findings) -> dict[str, MetadataRow]:
     return rows
 
 
-def _metadata_rows(path: Path, findings: Findings) -> Iterator[MetadataRow]:
+def _metadata_rows(path: Path, findings: Findings, part_column: str | None) -> Iterator[MetadataRow]:
     try:
         text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))  # one name, one spelling
     except (OSError, UnicodeDecodeError) as error:
@@ -158,21 +165,24 @@ def _metadata_rows(path: Path, findings: Findings) -> Iterator[MetadataRow]:
     reader = csv.DictReader(lines, delimiter=delimiter, strict=True, restval="", skipinitialspace=True)
     try:
         columns = [(name or "").strip() for name in reader.fieldnames or []]
-        missing = [name for name in REQUIRED_COLUMNS if name not in columns]
+        required = REQUIRED_COLUMNS if part_column is None else (*REQUIRED_COLUMNS, part_column)
+        missing = [name for name in required if name not in columns]
         if missing:
             raise InputError(f"{path}:1: column {', '.join(missing)} is missing; found: {', '.join(columns)[:200]}")
         if twice := [name for name, number in Counter(columns).items() if name and number > 1]:
             raise InputError(f"{path}:1: column {', '.join(twice)} stands twice; keep one")
         reader.fieldnames = columns
         for fields in reader:
-            row = _metadata_row(fields, f"{path}:{reader.line_num}", findings)
+            row = _metadata_row(fields, f"{path}:{reader.line_num}", findings, part_column)
             if row is not None:
                 yield row
     except csv.Error as error:
         raise InputError(f"{path}:{reader.reader.line_num}: not a line of CSV ({error})") from None
 
 
-def _metadata_row(fields: dict[str | None, str], place: str, findings: Findings) -> MetadataRow | None:
+def _metadata_row(
+    fields: dict[str | None, str], place: str, findings: Findings, part_column: str | None
+) -> MetadataRow | None:
     if None in fields:
         findings.problem(f"{place}: more fields than columns; quote values that hold the delimiter")
         return None
@@ -191,4 +201,5 @@ def _metadata_row(fields: dict[str | None, str], place: str, findings: Findings)
         modality=values.get("modality", "") or "unknown",
         sequence=values.get("sequence", ""),
         has_lesion=values.get("has_lesion", ""),
+        part=values.get(part_column, ""),
     )

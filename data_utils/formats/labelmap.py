@@ -1,13 +1,16 @@
-"""Label maps: a grey mask beside each frame, each connected component of a listed value one box.
+"""Masks beside the frames, each connected component one box: label maps, and (format mask) black and white ones.
 
-A component is 8-connected; its box runs from its first to just past its last pixel. Palette masks count by index,
-colour masks by their three equal channels, one-bit masks as 0 and 255.
+A component is 8-connected; its box runs from its first to just past its last pixel. In a label map, a lossless PNG, the
+components of each listed value count: palette masks by index, colour masks by their three equal channels, one-bit masks
+as 0 and 255. A black and white mask may be of any image kind, JPEG's grey noise included: what reaches the threshold in
+any channel is one class.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,34 +19,71 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
-from data_utils.boxes import xyxy_to_cxcywhn
+from data_utils.boxes import clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
+from data_utils.dataset_section import LabelMapSection
 from data_utils.errors import InputError
+from data_utils.formats.labelled_image import LabelledImage, label_paths
 from data_utils.formats.labels import Findings, check_boxes
 from data_utils.formats.sources import Source
-from data_utils.image_header import ImageHeader, UnreadableImage, parse_header
-from data_utils.images import list_images
+from data_utils.imaging.image_header import ImageHeader, UnreadableImage, parse_header
+from data_utils.imaging.images import IMAGE_SUFFIXES, list_images, read_bgr, write_image
 from data_utils.types import Annotation
 
 if TYPE_CHECKING:
-    from data_utils.config_sections import DatasetSection
+    from data_utils.dataset_section import DatasetSection
 
 Mask = NDArray[np.integer]
+MAX_VALUE = 255  # of an 8-bit mask
+
+
+def claims(raw: Path) -> bool:
+    """Whether the folder has the default folders of frames and masks; never raises."""
+    try:
+        return all((raw / folder).is_dir() for folder in (LabelMapSection().images, LabelMapSection().masks))
+    except OSError:
+        return False
 
 
 def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
-    """Pair each image below `labelmap.images` with the .png of the same relative path below `labelmap.masks`."""
-    raw = Path(dataset.raw)
-    images, masks = raw / dataset.labelmap.images, raw / dataset.labelmap.masks
+    """Pair each image below `labelmap.images` with the mask of the same relative path below `labelmap.masks`.
+
+    Masks are .png files, under `format: mask` of any image kind; their names end in `labelmap.mask_suffix`. With it,
+    frames and masks may lie in one folder.
+    """
+    raw, section = Path(dataset.raw), dataset.labelmap
+    images, masks = raw / section.images, raw / section.masks
     for key, folder in (("images", images), ("masks", masks)):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; set dataset.labelmap.{key} to the folder below {raw}")
+    if dataset.format == "mask" and dataset.nc != 1:
+        raise InputError(f"dataset.format = mask makes boxes of one class, but dataset.names lists {dataset.nc}: "
+                         f"{list(dataset.names)}; name one, or set dataset.format = labelmap")  # fmt: skip
+    if images.resolve() == masks.resolve() and not section.mask_suffix:
+        raise InputError(f"{images}: frames and masks in one folder; set dataset.labelmap.mask_suffix to what tells "
+                         "them apart")  # fmt: skip
+    suffixes = sorted(IMAGE_SUFFIXES) if dataset.format == "mask" else [".png"]
+    found = _masks_by_frame(masks, section.mask_suffix, suffixes)
+    all_masks = {path for paths in found.values() for path in paths}
     sources = []
     for image in list_images(images):
+        if image in all_masks:
+            continue
         inner = image.relative_to(images)
-        mask = (masks / inner).with_suffix(".png")
         below_raw = image.relative_to(raw).as_posix()
-        sources.append(Source(image, mask if mask.is_file() else None, below_raw, inner.as_posix()))
+        paths = found.pop(inner.with_suffix(""), [])
+        if len(paths) > 1:
+            findings.problem(f"{image}: has {len(paths)} masks, {paths[0].name} and {paths[1].name}; remove one")
+        sources.append(Source(image, paths[0] if paths else None, below_raw, inner.as_posix()))
+    orphans = [path for paths in found.values() for path in paths]
+    if orphans:
+        findings.counts["label files without an image"] += len(orphans)
+        findings.note(f"{len(orphans)} masks have no image, the first is {orphans[0]}")
     return sources
+
+
+def class_names(raw: Path) -> tuple[str, ...]:
+    """Return the class names of a folder of label maps: masks hold numbers alone, so they must be given."""
+    raise InputError(f"{raw}: masks hold no class names; give --names, and --values for label maps")
 
 
 def read_source(
@@ -51,7 +91,8 @@ def read_source(
 ) -> Annotation:
     """Turn one frame's mask into boxes; what is wrong goes into `findings`. `header` None: the mask's size is used."""
     assert source.label is not None
-    mask = read_mask(source.label)
+    binary = dataset.format == "mask"
+    mask = read_grey(source.label) if binary else read_mask(source.label)
     size = (mask.shape[1], mask.shape[0])
     if header is not None:
         stored = (header.width, header.height)
@@ -62,10 +103,10 @@ def read_source(
                              f"{expected[0]}x{expected[1]}; export the mask in the frame's size{hint}")  # fmt: skip
             return Annotation.empty()
     boxes, class_ids = [], []
-    for value, name in sorted(dataset.labelmap.values.items()):
-        found = component_boxes(mask == value, dataset.labelmap.min_area, findings)
+    for region, class_id in _regions(mask, source.label, dataset, findings):
+        found = component_boxes(region, dataset.labelmap.min_area, findings)
         boxes += found
-        class_ids += [dataset.names.index(name)] * len(found)
+        class_ids += [class_id] * len(found)
     places = [str(source.label)] * len(boxes)
     return check_boxes(xyxy_to_cxcywhn(np.array(boxes), *size), class_ids, places, dataset.bad_boxes, findings)
 
@@ -112,3 +153,87 @@ def read_mask(path: str | Path) -> Mask:
     if (channels != channels[:, :, :1]).any():
         raise InputError(f"{path}: a mask in colour; expected grey values, a palette, or three equal channels")
     return channels[:, :, 0]
+
+
+def read_grey(path: str | Path) -> Mask:
+    """Read a mask of any image kind as uint8 [H, W], the brightest of its channels, as displayed.
+
+    Raises UnreadableImage for a damaged file.
+    """
+    return read_bgr(path).bgr.max(axis=2)
+
+
+def mask_values(names: Sequence[str]) -> dict[int, str]:
+    """Return the `labelmap.values` of a set that `write_set` writes: 1 for the first name, and so on."""
+    return dict(enumerate(names, start=1))
+
+
+def write_set(folder: Path, names: Sequence[str], frames: Sequence[LabelledImage]) -> list[Path]:
+    """Write a label map for each image, boxes filled with 1 for the first name and so on; below folder/annot.
+
+    Corners are rounded to whole pixels. Raises InputError naming the frame, before anything is written, where the mask
+    would not give the same boxes back: boxes that touch, overlap or are too small. For images below folder/img.
+    """
+    if len(names) > MAX_VALUE:
+        raise InputError(f"{len(names)} classes, but a grey mask holds {MAX_VALUE}; write another format")
+    return _write_masks(folder, list(mask_values(names)), frames)
+
+
+def write_mask_set(folder: Path, names: Sequence[str], frames: Sequence[LabelledImage]) -> list[Path]:
+    """Write black and white masks, as `write_set` writes label maps; raises InputError for more than one class."""
+    if len(names) != 1:
+        raise InputError(f"a black and white mask holds one class, not {list(names)}; write label maps")
+    return _write_masks(folder, [MAX_VALUE], frames)
+
+
+def _masks_by_frame(masks: Path, mask_suffix: str, suffixes: Sequence[str]) -> dict[Path, list[Path]]:
+    """Return {relative path of the frame, without suffix: its masks}."""
+    found: dict[Path, list[Path]] = {}
+    for path in list_images(masks):
+        if path.suffix in suffixes or (len(suffixes) > 1 and path.suffix.lower() in suffixes):
+            inner = path.relative_to(masks)
+            if inner.stem.endswith(mask_suffix) and inner.stem != mask_suffix:
+                found.setdefault(inner.with_name(inner.stem.removesuffix(mask_suffix)), []).append(path)
+    return found
+
+
+def _regions(
+    mask: Mask, path: Path, dataset: DatasetSection, findings: Findings
+) -> Iterator[tuple[NDArray[np.bool_], int]]:
+    """Yield each region [H, W] that holds boxes, with its class id."""
+    if dataset.format != "mask":
+        for value, name in sorted(dataset.labelmap.values.items()):
+            yield mask == value, dataset.names.index(name)
+        return
+    brightest = int(mask.max())
+    if 0 < brightest < dataset.labelmap.threshold:
+        if not findings.counts["masks that are not black, yet below labelmap.threshold"]:
+            findings.note(f"{path}: its brightest pixel is {brightest}, below dataset.labelmap.threshold = "
+                          f"{dataset.labelmap.threshold}: no box; if that is wrong, lower it")  # fmt: skip
+        findings.counts["masks that are not black, yet below labelmap.threshold"] += 1
+    yield mask >= dataset.labelmap.threshold, 0
+
+
+def _write_masks(folder: Path, values: Sequence[int], frames: Sequence[LabelledImage]) -> list[Path]:
+    paths = [folder / LabelMapSection().masks / inner for inner in label_paths(frames, ".png")]
+    for frame in frames:
+        _paint(frame, values)  # only to refuse before anything is written
+    for path, frame in zip(paths, frames, strict=True):
+        write_image(path, _paint(frame, values))
+    return paths
+
+
+def _paint(frame: LabelledImage, values: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the mask [H, W]; raises InputError if it would not give the frame's boxes back."""
+    mask = np.zeros((frame.height, frame.width), np.uint8)
+    corners = cxcywhn_to_xyxy(frame.annotation.boxes_cxcywhn, frame.width, frame.height)
+    corners = np.rint(clip_xyxy(corners, frame.width, frame.height)).astype(np.int64)
+    class_ids = frame.annotation.class_ids
+    for (x1, y1, x2, y2), class_id in zip(corners.tolist(), class_ids.tolist(), strict=True):
+        mask[y1:y2, x1:x2] = values[class_id]
+    for class_id, value in enumerate(values):
+        wanted = sorted(corners[class_ids == class_id].tolist())
+        if wanted != sorted(component_boxes(mask == value, LabelMapSection().min_area, Findings())):
+            raise InputError(f"{frame.inner}: its boxes touch, overlap or have fewer than {LabelMapSection().min_area} "
+                             "pixels, so a mask would not give them back; write another format")  # fmt: skip
+    return mask

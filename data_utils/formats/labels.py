@@ -5,6 +5,7 @@ All boxes here are cxcywhn: centre and size over the frame's width and height.
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import numpy as np
 
 from data_utils.boxes import clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 from data_utils.errors import InputError
+from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation, FloatArray
 
 BadBoxes = Literal["error", "drop"]
@@ -68,6 +70,38 @@ def read_label_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def class_id_of(name: str, names: Sequence[str]) -> int:
+    """Return the position of `name` in dataset.names; raises ValueError with the nearest known one."""
+    if name in names:
+        return names.index(name)
+    near = difflib.get_close_matches(name[:80].casefold(), [known.casefold() for known in names], n=1, cutoff=0.4)
+    known = [known for known in names if [known.casefold()] == near]
+    hint = f", did you mean '{known[0]}'?" if known else ""
+    raise ValueError(f"class '{name[:80]}' is not among dataset.names {list(names)}{hint}")
+
+
+def frame_size(
+    place: str, written: tuple[int, int], header: ImageHeader | None, labels_frame: str, findings: Findings
+) -> tuple[int, int]:
+    """Return (width, height) in pixels of the frame that the boxes at `place` were drawn on.
+
+    written: what the label file says, (0, 0) if nothing. The image's own header counts; a disagreement is counted and
+    the first one noted. With `header` None (a damaged image, to be found by the decode) `written` is returned.
+    """
+    if header is None:
+        return written
+    size = header.displayed_size if labels_frame == "displayed" else (header.width, header.height)
+    if written in (size, (0, 0)):
+        return size
+    if not findings.counts["image sizes that disagree with the label file"]:
+        swapped = written == size[::-1]
+        hint = " (swapped: was it drawn on the other of labels_frame displayed | stored?)" if swapped else ""
+        findings.note(f"{place}: says {written[0]}x{written[1]} pixels but the image has {size[0]}x{size[1]}{hint}; "
+                      "the image's size is used")  # fmt: skip
+    findings.counts["image sizes that disagree with the label file"] += 1
+    return size
 
 
 def check_boxes(

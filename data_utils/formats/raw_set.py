@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from data_utils.errors import InputError
-from data_utils.formats import labelmap, voc, yolo
+from data_utils.formats import coco, cvat, hyperkvasir, labelmap, labelme, voc, yolo
 from data_utils.formats.identity import Identity, IdentityFinder
+from data_utils.formats.labelled_image import LabelledImage
 from data_utils.formats.labels import Findings, orient_boxes
 from data_utils.formats.sources import Source, name_frames
-from data_utils.image_header import ImageHeader, UnreadableImage, read_header
+from data_utils.imaging.image_header import ImageHeader, UnreadableImage, read_header
 from data_utils.types import Annotation, Frame
 
 if TYPE_CHECKING:
-    from data_utils.config_sections import DatasetSection
+    from data_utils.dataset_section import DatasetSection
 
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 LESION_ANSWERS = {**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}
@@ -37,21 +38,41 @@ class RawSet:
 
 
 class Reader(NamedTuple):
-    """One raw format: how images find their labels, and how one label becomes boxes in the frame it was drawn on."""
+    """One raw format: how images find their labels, and how one label becomes boxes in the frame it was drawn on.
+
+    class_names: the names a raw folder itself gives its classes, in the order of their ids; for `convert`, which has no
+    config. It raises InputError where the folder cannot say. claims: whether a folder holds labels of this format, for
+    `auto`. write_set: (folder, names, frames) -> the label files written; the way back.
+    """
 
     find_sources: Callable[[DatasetSection, Findings], list[Source]]
     read_source: Callable[[Source, ImageHeader | None, DatasetSection, Findings], Annotation]
+    class_names: Callable[[Path], tuple[str, ...]]
     needs_size: bool  # boxes are written in pixels
     label: str  # what is sought, for messages
+    claims: Callable[[Path], bool]
+    write_set: Callable[[Path, Sequence[str], Sequence[LabelledImage]], list[Path]]
 
 
 READERS = {
-    "yolo": Reader(yolo.find_sources, yolo.read_source, False, ".txt below labels/ or beside it"),
-    "voc": Reader(voc.find_sources, voc.read_source, True, ".xml below Annotations/ or beside it"),
-    "labelmap": Reader(
-        labelmap.find_sources, labelmap.read_source, True, ".png of the same path below dataset.labelmap.masks"
-    ),
-}
+    "yolo": Reader(yolo.find_sources, yolo.read_source, yolo.class_names, False,
+                   ".txt below labels/ or beside it", yolo.claims, yolo.write_set),
+    "voc": Reader(voc.find_sources, voc.read_source, voc.class_names, True,
+                  ".xml below Annotations/ or beside it", voc.claims, voc.write_set),
+    "coco": Reader(coco.find_sources, coco.read_source, coco.class_names, True,
+                   "its entry under images in a COCO .json", coco.claims, coco.write_set),
+    "cvat": Reader(cvat.find_sources, cvat.read_source, cvat.class_names, True,
+                   "its <image> in a CVAT .xml, or its video's", cvat.claims, cvat.write_set),
+    "labelme": Reader(labelme.find_sources, labelme.read_source, labelme.class_names, True,
+                      ".json beside it or below labels/", labelme.claims, labelme.write_set),
+    "hyperkvasir": Reader(hyperkvasir.find_sources, hyperkvasir.read_source, hyperkvasir.class_names, True,
+                          "its entry in bounding-boxes.json", hyperkvasir.claims, hyperkvasir.write_set),
+    "labelmap": Reader(labelmap.find_sources, labelmap.read_source, labelmap.class_names, True,
+                       ".png of the same path below dataset.labelmap.masks", labelmap.claims, labelmap.write_set),
+    "mask": Reader(labelmap.find_sources, labelmap.read_source, labelmap.class_names, True,
+                   "mask of the same path below dataset.labelmap.masks", labelmap.claims, labelmap.write_mask_set),
+}  # fmt: skip
+MASKS = ("labelmap", "mask")  # never found by `auto`: what the pixels mean must be said
 
 
 def read_raw_set(dataset: DatasetSection) -> RawSet:
@@ -66,6 +87,7 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
         raise InputError(f"{raw}: no such folder; {_ways_on(raw)}")
     reader, sources, findings = _find_sources(dataset, raw)
     if not sources:
+        findings.raise_problems()
         raise InputError(f"{raw}: no images there; {_ways_on(raw)}")
     finder = IdentityFinder(dataset, findings)
     stems = name_frames(sources, findings)
@@ -84,22 +106,30 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
     return RawSet(frames, _summary(frames, findings), tuple(findings.notes))
 
 
+def detect_format(raw: Path) -> str:
+    """Return the format of the labels below `raw`, "yolo" where there are none.
+
+    Raises InputError where there are several formats, and for masks, whose meaning must be set.
+    """
+    found = [name for name, reader in READERS.items() if name not in MASKS and reader.claims(raw)]
+    if len(found) > 1:
+        raise InputError(f"{raw}: holds labels in {len(found)} formats: {', '.join(found)}; set dataset.format to "
+                         "one of them")  # fmt: skip
+    if not found and labelmap.claims(raw):
+        raise InputError(f"{raw}: holds masks; set dataset.labelmap.values, for example {{4: lesion}}, or, where they "
+                         "are black and white, dataset.format = mask")  # fmt: skip
+    return found[0] if found else "yolo"
+
+
 def _find_sources(dataset: DatasetSection, raw: Path) -> tuple[Reader, list[Source], Findings]:
-    """Pair images with labels in the data set's format; under `auto`, in the one that finds any label."""
-    if dataset.format == "labelmap" and not dataset.labelmap.values:
+    """Pair images with labels in the data set's format; under `auto`, in the one that claims the folder."""
+    name = dataset.format
+    if name == "auto":
+        name = "labelmap" if dataset.labelmap.values else detect_format(raw)
+    if name == "labelmap" and not dataset.labelmap.values:
         raise InputError("dataset.labelmap.values is empty: list mask value: class name, for example {4: lesion}")
-    if dataset.format != "auto":
-        names = [dataset.format]
-    else:
-        names = ["labelmap"] if dataset.labelmap.values else ["yolo", "voc"]
-    found = []
-    for name in names:
-        findings = Findings()
-        found.append((READERS[name], READERS[name].find_sources(dataset, findings), findings))
-    labelled = [each for each in found if any(source.label for source in each[1])]
-    if len(labelled) > 1:
-        raise InputError(f"{raw}: holds both YOLO (.txt) and VOC (.xml) labels; set dataset.format to yolo or voc")
-    return labelled[0] if labelled else found[0]
+    findings = Findings()
+    return READERS[name], READERS[name].find_sources(dataset, findings), findings
 
 
 def _ways_on(raw: Path) -> str:

@@ -9,31 +9,37 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_utils.formats.labels import Findings, breaks_line
-from data_utils.images import list_images
+from data_utils.imaging.images import list_images
 
 MAX_STEM_BYTES = 180  # file systems allow 255 for a name, suffixes and temporary names included
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image of a raw set. `below_raw` is its path below the raw folder, `inner` the same without `images/`."""
+    """One image of a raw set. `below_raw` is its path below the raw folder, `inner` the same without `images/`.
+
+    label: the file that holds its boxes, or None. entry: where one file describes many images, the reader's own parsed
+    record of this one; only the reader that made it looks inside.
+    """
 
     image: Path
     label: Path | None
     below_raw: str
     inner: str
+    entry: object = None
 
 
 def pair_with_labels(
-    raw: Path, image_folders: Collection[str], label_folders: Sequence[str], suffix: str, findings: Findings
+    raw: Path, image_folders: Collection[str], label_folders: Sequence[str], suffix: str, findings: Findings,
+    *, everywhere: bool = False,
 ) -> list[Source]:
     """Pair every image below `raw` with its label file, sorted by path.
 
     The label of `a/images/b/x.jpg` is `a/labels/b/x.txt` (for image_folders ["images"], label_folders ["labels"] and
     suffix ".txt"; x.TXT will do) or, failing that, `x.txt` beside the image. If raw itself has an image folder, images
-    elsewhere are not frames. Label files that no image claims are counted.
+    elsewhere are not frames, unless `everywhere` is asked for. Label files that no image claims are counted.
     """
-    roots = [raw / name for name in image_folders if (raw / name).is_dir()] or [raw]
+    roots = [raw / name for name in image_folders if (raw / name).is_dir() and not everywhere] or [raw]
     sources, claimed = [], set()
     for image in (image for root in roots for image in list_images(root)):
         parts = image.relative_to(raw).parts

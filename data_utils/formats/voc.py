@@ -7,32 +7,68 @@ file says which of the two it is. The image's size comes from its own header; a 
 
 from __future__ import annotations
 
-import difflib
-import math
 import xml.etree.ElementTree as ET
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_utils.atomic import write_text
 from data_utils.boxes import xyxy_to_cxcywhn
 from data_utils.errors import InputError
-from data_utils.formats.labels import Findings, check_boxes, read_label_bytes
+from data_utils.formats.class_list import CLASS_LIST, read_class_list, write_class_list
+from data_utils.formats.labelled_image import LabelledImage, label_paths
+from data_utils.formats.labels import Findings, breaks_line, check_boxes, class_id_of, frame_size, read_label_bytes
 from data_utils.formats.sources import Source, pair_with_labels
-from data_utils.image_header import ImageHeader
+from data_utils.formats.xml_text import (
+    LARGEST_PIXEL,
+    XmlElement,
+    number,
+    parse_xml,
+    pixel_corners,
+    root_tag,
+    text_tag,
+    whole_size,
+)
+from data_utils.formats.yolo_names import index_folders
+from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation
 
 if TYPE_CHECKING:
-    from data_utils.config_sections import DatasetSection
+    from data_utils.dataset_section import DatasetSection
 
-LARGEST_CORNER = 1e9  # pixels; also keeps NaN and infinity out
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
+IMAGE_FOLDERS, LABEL_FOLDERS = ["JPEGImages", "images"], ["Annotations", "annotations"]
+COLOURS = "labelmap.txt"  # CVAT's list of classes
+
+
+def claims(raw: Path) -> bool:
+    """Whether an image below `raw` has a VOC label."""
+    return any(source.label for source in pair_with_labels(raw, IMAGE_FOLDERS, LABEL_FOLDERS, ".xml", Findings()))
 
 
 def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
     """Pair `JPEGImages/**` with `Annotations/**`, or images with the .xml files beside them."""
-    folders = ["Annotations", "annotations"]
-    return pair_with_labels(Path(dataset.raw), ["JPEGImages", "images"], folders, ".xml", findings)
+    return pair_with_labels(Path(dataset.raw), IMAGE_FOLDERS, LABEL_FOLDERS, ".xml", findings)
+
+
+def class_names(raw: Path) -> tuple[str, ...]:
+    """Return the class names of a VOC folder: of labelmap.txt or classes.txt, else those of its objects, sorted.
+
+    Raises InputError where there is none, and for a file that cannot be read.
+    """
+    for name, read in ((COLOURS, _read_colours), (CLASS_LIST, read_class_list)):
+        for folder in index_folders(raw):
+            if (folder / name).is_file():
+                return read(folder / name)
+    found: set[str] = set()
+    for path in sorted(raw.rglob("*.[xX][mM][lL]")):
+        if root_tag(path) == "annotation":
+            found |= {_name(element) for element in parse_xml(path, read_label_bytes(path)).iter("object")}
+    if not found - {""}:
+        raise InputError(f"{raw}: no class names found: no labelled object, and no {CLASS_LIST}; give --names")
+    return tuple(sorted(found - {""}))
 
 
 def read_source(
@@ -43,25 +79,20 @@ def read_source(
     With `header` None (a damaged image, to be found by the decode) the size written in the XML is used.
     """
     assert source.label is not None
-    path, data = source.label, read_label_bytes(source.label)
-    root = _parse_xml(path, data)
+    path = source.label
+    root = parse_xml(path, read_label_bytes(path))
     if root.tag != "annotation":
         raise InputError(f"{path}: begins with <{root.tag[:40]}>, expected Pascal VOC's <annotation>; export it again")
-    written = _written_size(root)
-    if header is None:
-        size = written
-    else:
-        stored = (header.width, header.height)
-        size = header.displayed_size if dataset.labels_frame == "displayed" else stored
-        _compare_sizes(path, written, size, findings)
+    written = whole_size(root.findtext("size/width"), root.findtext("size/height"))
+    size = frame_size(str(path), written, header, dataset.labels_frame, findings)
     if min(size) <= 0:
         return Annotation.empty()
 
     boxes, class_ids, places = [], [], []
-    for index, element in enumerate(root.iter("object")):
-        place = f"{path}:{_line_of_object(data, index)}"
+    for element in root.iter("object"):
+        place = f"{path}:{element.line if isinstance(element, XmlElement) else 1}"
         try:
-            class_id, corners = _class_id(element, dataset.names), _corners(element)
+            class_id, corners = class_id_of(_name(element), dataset.names), _corners(element)
         except ValueError as error:
             findings.problem(f"{place}: {error}")
             continue
@@ -72,51 +103,65 @@ def read_source(
     return check_boxes(xyxy_to_cxcywhn(np.array(boxes), *size), class_ids, places, dataset.bad_boxes, findings)
 
 
-class _NoDoctype(ET.TreeBuilder):
-    """Builds the tree but refuses document types: they are what entity bombs and file inclusion need."""
+def write_set(folder: Path, names: Sequence[str], frames: Sequence[LabelledImage]) -> list[Path]:
+    """Write `folder/Annotations/<inner>.xml` for each frame, whose image belongs at `folder/JPEGImages/<inner>`.
 
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("a DOCTYPE is not accepted")
+    classes.txt keeps the order of the names. Raises InputError for a name that XML cannot hold, and where two images
+    (a.jpg, a.png) would share a file.
+    """
+    paths = [folder / LABEL_FOLDERS[0] / inner for inner in label_paths(frames, ".xml")]
+    texts = [_annotation_text(frame, names) for frame in frames]
+    write_class_list(folder / CLASS_LIST, names)
+    for path, text in zip(paths, texts, strict=True):
+        write_text(path, text)
+    return [folder / CLASS_LIST, *paths]
 
 
-def _parse_xml(path: Path, data: bytes) -> ET.Element:
-    parser = ET.XMLParser(target=_NoDoctype())
+def _annotation_text(frame: LabelledImage, names: Sequence[str]) -> str:
+    place = PurePosixPath(IMAGE_FOLDERS[0]) / frame.inner
+    lines = [
+        "<annotation>",
+        "  " + text_tag("folder", place.parent.as_posix()),
+        "  " + text_tag("filename", place.name),
+        f"  <size><width>{frame.width}</width><height>{frame.height}</height><depth>3</depth></size>",
+        "  <segmented>0</segmented>",
+    ]
+    for class_id, corners in zip(frame.annotation.class_ids.tolist(), pixel_corners(frame), strict=True):
+        box = "".join(f"<{tag}>{text}</{tag}>" for tag, text in zip(CORNERS, corners, strict=True))
+        lines += [
+            "  <object>",
+            "    " + text_tag("name", names[class_id]),
+            "    <pose>Unspecified</pose><truncated>0</truncated><difficult>0</difficult>",
+            f"    <bndbox>{box}</bndbox>",
+            "  </object>",
+        ]
+    return "\n".join([*lines, "</annotation>", ""])
+
+
+def _read_colours(path: Path) -> tuple[str, ...]:
+    """Read CVAT's labelmap.txt: `label:red,green,blue:parts:actions` a line; background is no class."""
+    names = []
+    for line, text in enumerate(_text(path).split("\n"), start=1):
+        name = text.strip().rsplit(":", 3)[0]
+        if not name or name.startswith("#") or name == "background":
+            continue
+        if name in names or any(map(breaks_line, name)):
+            raise InputError(f"{path}:{line}: class '{name[:80]}' stands twice or holds a control character; mend it")
+        names.append(name)
+    if not names:
+        raise InputError(f"{path}: no classes in it; write one a line, as name:::")
+    return tuple(names)
+
+
+def _text(path: Path) -> str:
     try:
-        parser.feed(data)
-        return parser.close()
-    except ET.ParseError as error:
-        raise InputError(f"{path}:{error.position[0]}: not well-formed XML ({error}); export it again") from None
-    except (ValueError, LookupError) as error:  # the doctype, or an encoding unknown to the parser
-        raise InputError(f"{path}:1: {error}; export it again") from None
+        return read_label_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from None
 
 
-def _written_size(root: ET.Element) -> tuple[int, int]:
-    values = [_number(root.findtext(f"size/{key}")) for key in ("width", "height")]
-    width, height = (int(value) if 0 < value < 1e6 else 0 for value in values)
-    return width, height
-
-
-def _compare_sizes(path: Path, written: tuple[int, int], size: tuple[int, int], findings: Findings) -> None:
-    if written in (size, (0, 0)):
-        return
-    swapped = written == size[::-1]
-    hint = " (swapped: was it drawn on the other of labels_frame displayed | stored?)" if swapped else ""
-    if not findings.counts["image sizes that disagree with the XML"]:
-        findings.note(
-            f"{path}: says {written[0]}x{written[1]} pixels but the image has {size[0]}x{size[1]}{hint}; "
-            "the image's size is used"
-        )
-    findings.counts["image sizes that disagree with the XML"] += 1
-
-
-def _class_id(element: ET.Element, names: tuple[str, ...]) -> int:
-    name = element.findtext("name", "").strip()
-    if name in names:
-        return names.index(name)
-    near = difflib.get_close_matches(name.casefold(), [known.casefold() for known in names], n=1, cutoff=0.4)
-    known = [known for known in names if [known.casefold()] == near]
-    hint = f", did you mean '{known[0]}'?" if known else ""
-    raise ValueError(f"class '{name}' is not among dataset.names {list(names)}{hint}")
+def _name(element: ET.Element) -> str:
+    return element.findtext("name", "").strip()
 
 
 def _corners(element: ET.Element) -> list[float]:
@@ -124,23 +169,8 @@ def _corners(element: ET.Element) -> list[float]:
     if box is None:
         raise ValueError("an object without <bndbox>")
     texts = [box.findtext(key) for key in CORNERS]
-    values = [_number(text) for text in texts]
-    if not all(abs(value) < LARGEST_CORNER for value in values):
+    values = [number(text) for text in texts]
+    if not all(abs(value) < LARGEST_PIXEL for value in values):
         wrong = ", ".join(f"{key} = {text}" for key, text in zip(CORNERS, texts, strict=True))
         raise ValueError(f"box corners must be numbers: {wrong[:120]}")
     return values
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return math.nan
-
-
-def _line_of_object(data: bytes, index: int) -> int:
-    """Line of the `index`-th <object>: the tree does not keep lines, and only error messages need them."""
-    position = -1
-    for _ in range(index + 1):
-        position = data.find(b"<object", position + 1)
-    return data.count(b"\n", 0, max(position, 0)) + 1

@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from data_utils.images import BgrImage
+from data_utils.imaging.images import BgrImage
 from data_utils.larynx.lesions import Lesion, Mask, paint_lesion, place_lesion, tight_box
 from data_utils.larynx.scene import (
     NOISE_SIDE,

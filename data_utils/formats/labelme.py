@@ -1,0 +1,189 @@
+"""LabelMe: one JSON file for each image, beside it or in a folder of labels, with shapes of points in pixels.
+
+A rectangle is a box, its corners in any order; a polygon, a line strip, a circle and a mask count with their extent.
+Points and single lines have none and are counted. LabelMe shows images turned by their EXIF orientation, so its points
+lie on the displayed frame.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_utils.atomic import write_text
+from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
+from data_utils.errors import InputError
+from data_utils.formats.class_list import CLASS_LIST, read_class_list, write_class_list
+from data_utils.formats.json_text import (
+    JsonLines,
+    LazyPlaces,
+    class_name,
+    dump_rows,
+    member,
+    mentions_lists,
+    pixel,
+    quoted,
+    read_json,
+    tidy,
+    written_size,
+)
+from data_utils.formats.labelled_image import LabelledImage, label_paths
+from data_utils.formats.labels import Findings, check_boxes, class_id_of, frame_size
+from data_utils.formats.sources import Source, pair_with_labels
+from data_utils.imaging.image_header import ImageHeader
+from data_utils.types import Annotation
+
+if TYPE_CHECKING:
+    from data_utils.dataset_section import DatasetSection
+
+LABEL_FOLDERS = ("labels", "annotations", "Annotations", "json")
+# Shapes that cover an area, and the fewest points each may have.
+POINTS = {
+    "rectangle": 2, "polygon": 3, "linestrip": 2, "circle": 2, "mask": 2, "oriented_rectangle": 4,
+}  # fmt: skip
+WITHOUT_AREA = ("point", "points", "line")
+LOOKED_AT = 8  # files, to tell the format
+VERSION = "5.4.1"  # of LabelMe, whose fields are written
+
+
+def claims(raw: Path) -> bool:
+    """Whether one of the first .json files below the folder has a list of shapes; never raises."""
+    return any(mentions_lists(path, ["shapes"]) for path in itertools.islice(_label_files(raw), LOOKED_AT))
+
+
+def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
+    """Pair `images/**` with `labels/**` or `annotations/**`, or images with the .json files beside them."""
+    return pair_with_labels(Path(dataset.raw), ["images"], LABEL_FOLDERS, ".json", findings)
+
+
+def read_source(
+    source: Source, header: ImageHeader | None, dataset: DatasetSection, findings: Findings
+) -> Annotation:
+    """Read the boxes of one frame; what is wrong with them goes into `findings`.
+
+    With `header` None (a damaged image, to be found by the decode) the size written in the file is used.
+    """
+    assert source.label is not None
+    path, lines = source.label, JsonLines(source.label, depth=2)
+    record, shapes = _read_shapes(path)
+    _compare_names(path, record.get("imagePath"), source.image, findings)
+    written = written_size(record, "imageWidth", "imageHeight")
+    size = frame_size(str(path), written, header, dataset.labels_frame, findings)
+    if min(size) <= 0:
+        return Annotation.empty()
+    boxes, class_ids, kept = [], [], []
+    for index, shape in enumerate(shapes):
+        try:
+            box = _extent(shape)
+            if box is None:
+                findings.counts["shapes left aside: a point or line has no box"] += 1
+                continue
+            class_id = class_id_of(class_name(shape, "label"), dataset.names)
+        except ValueError as error:
+            findings.problem(f"{lines.where('shapes', index)}: shape {index + 1}: {error}")
+            continue
+        boxes.append(box)
+        class_ids.append(class_id)
+        kept.append(index)
+    places = LazyPlaces(len(kept), lambda i: f"{lines.where('shapes', kept[i])}: shape {kept[i] + 1}")
+    return check_boxes(xyxy_to_cxcywhn(np.array(boxes), *size), class_ids, places, dataset.bad_boxes, findings)
+
+
+def class_names(raw: Path) -> tuple[str, ...]:
+    """Return the names in classes.txt, or, since shapes have no order, the labels of all boxes sorted."""
+    if (raw / CLASS_LIST).is_file():
+        return read_class_list(raw / CLASS_LIST)
+    names = set()
+    for path in _label_files(raw):
+        if not mentions_lists(path, ["shapes"]):
+            continue  # another kind of file; beside an image, `find_sources` makes it a problem
+        lines = JsonLines(path, depth=2)
+        for index, shape in enumerate(_read_shapes(path)[1]):
+            try:
+                if _extent(shape) is not None:
+                    names.add(class_name(shape, "label"))
+            except ValueError as error:
+                raise InputError(f"{lines.where('shapes', index)}: shape {index + 1}: {error}") from None
+    if not names:
+        raise InputError(f"{raw}: no LabelMe file there holds a box, so no class name; give --names")
+    return tuple(sorted(names))
+
+
+def write_set(folder: Path, names: Sequence[str], frames: Sequence[LabelledImage]) -> list[Path]:
+    """Write a .json beside each image below folder/images, and classes.txt; a frame without boxes has no shapes.
+
+    Raises InputError where two images (a.jpg, a.png) would share one.
+    """
+    below = label_paths(frames, ".json")
+    written = [write_class_list(folder / CLASS_LIST, names)]
+    for frame, inner in zip(frames, below, strict=True):
+        corners = cxcywhn_to_xyxy(frame.annotation.boxes_cxcywhn, frame.width, frame.height)
+        shapes = [
+            {"label": names[class_id], "points": [[tidy(x1), tidy(y1)], [tidy(x2), tidy(y2)]], "group_id": None,
+             "description": "", "shape_type": "rectangle", "flags": {}}
+            for class_id, (x1, y1, x2, y2) in zip(frame.annotation.class_ids.tolist(), corners.tolist(), strict=True)
+        ]  # fmt: skip
+        path = folder / "images" / inner
+        write_text(path, dump_rows({
+            "version": VERSION, "flags": {}, "shapes": shapes, "imagePath": frame.inner.rpartition("/")[2],
+            "imageData": None, "imageHeight": frame.height, "imageWidth": frame.width,
+        }))  # fmt: skip
+        written.append(path)
+    return written
+
+
+def _label_files(raw: Path) -> Iterator[Path]:
+    """Yield the .json files below the folder, one folder after the other, in a fixed order."""
+    for root, folders, files in os.walk(raw):
+        folders.sort()
+        names = (name for name in sorted(files) if name.lower().endswith(".json") and not name.startswith("."))
+        yield from (Path(root, name) for name in names)
+
+
+def _read_shapes(path: Path) -> tuple[dict[str, Any], list[Any]]:
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: expected LabelMe's object with shapes; export it again")
+    try:
+        return record, member(record, "shapes", list)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}, as LabelMe has it; export it again") from None
+
+
+def _compare_names(path: Path, written: object, image: Path, findings: Findings) -> None:
+    if not isinstance(written, str) or written.replace("\\", "/").rpartition("/")[2] == image.name:
+        return
+    if not findings.counts["label files that name another image"]:
+        findings.note(f"{path}: was drawn on {quoted(written)}, says its imagePath; it is used for {image}")
+    findings.counts["label files that name another image"] += 1
+
+
+def _extent(shape: Any) -> list[float] | None:
+    """Return x1 y1 x2 y2 in pixels, None for a shape without area; raises ValueError for what is no shape."""
+    if not isinstance(shape, dict):
+        raise ValueError(f"expected an object with label and points, found {quoted(shape)}")
+    kind = shape.get("shape_type") or "polygon"  # as in LabelMe's first versions, which had no other
+    if kind in WITHOUT_AREA:
+        return None
+    if not isinstance(kind, str) or kind not in POINTS:
+        raise ValueError(f"shape_type {quoted(kind)}; known: {', '.join((*POINTS, *WITHOUT_AREA))}")
+    points = []
+    for point in member(shape, "points", list):
+        if not isinstance(point, list) or len(point) != 2:
+            raise ValueError(f"each of points must be [x, y], found {quoted(point)}")
+        points.append([pixel(value, "each of points") for value in point])
+    if len(points) < POINTS[kind]:
+        raise ValueError(f"a {kind} of {len(points)} points, expected {POINTS[kind]} or more")
+    if kind == "circle":
+        (x, y), rim = points[:2]
+        radius = math.dist((x, y), rim)
+        return [x - radius, y - radius, x + radius, y + radius]
+    last = 1 if kind == "mask" else 0  # its second corner is the mask's last pixel, not its edge
+    (x1, y1), (x2, y2) = np.min(points, axis=0).tolist(), np.max(points, axis=0).tolist()
+    return [x1, y1, x2 + last, y2 + last]

@@ -1,0 +1,253 @@
+"""Your own videos -> frames every n seconds, ready to be labelled, and metadata.csv with whose they are.
+
+    python -m data_utils.frames --source VIDEOS --out data/raw --every 1 --patient-pattern '(?P<patient>P[0-9]+)'
+
+writes OUT/images/<video>/<video>_<frame number>.jpg, OUT/metadata.csv (lines of other frames stay) and the record
+OUT/.frames.json, by which a second run sees which videos are done. The videos are only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import re
+import shlex
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data_utils.atomic import write_text
+from data_utils.errors import InputError, run_command
+
+JPEG_QUALITY = 95
+RECORD = ".frames.json"  # hidden, so that no reader takes it for labels
+MAX_STEM_BYTES = 120  # it stands twice in a frame's path, and file systems allow 255 for a name
+DIGEST_BYTES = 1 << 20  # of a video's start and of its end; whole videos take minutes to read
+
+
+@dataclass(frozen=True)
+class ExtractedFrames:
+    """What came of one video. files: frame files, in order; counts: what was left out or assumed, by reason.
+
+    n_decoded: frames of the video passed over or written. reused: an earlier run had done it. n_removed: frames of an
+    earlier run, with other settings, that are no longer wanted.
+    """
+
+    files: tuple[Path, ...]
+    counts: Counter[str] = field(default_factory=Counter)
+    n_decoded: int = 0
+    reused: bool = False
+    n_removed: int = 0
+
+
+def extract_frames(
+    video: str | Path,
+    out: str | Path,
+    every_s: float,
+    *,
+    fps: float | None = None,
+    image_format: str = "jpg",
+    progress: Callable[[int, int | None], None] | None = None,
+) -> ExtractedFrames:
+    """Write the first good frame at or after 0, n, 2n... seconds of `video` to out/images/STEM/STEM_NUMBER.jpg.
+
+    every_s: n in seconds; fps: the rate to believe instead of the file's timestamps; image_format: "jpg" (quality 95)
+    or "png". The number is the frame's index in the video. A video done before with the same settings is not read
+    again. progress: called with (frames decoded, their number or None). Raises InputError for a file that is no video
+    or a folder with frames of another one.
+    """
+    from data_utils.imaging.images import write_image
+    from data_utils.videos.video_frames import StillReader
+
+    video, out = Path(video), Path(out)
+    if not 0 < every_s < float("inf") or image_format not in ("jpg", "png"):
+        raise InputError(f"{video}: every {every_s} seconds as {image_format!r}: a positive number; 'jpg' or 'png'")
+    folder = out / "images" / _checked_stem(video)
+    settings = {"video": video_digest(video), "every_s": every_s, "fps": fps, "format": image_format}
+    records = _read_records(out)
+    earlier = records.get(video.stem, {})
+    _check_owner(folder, video, settings, earlier)
+    old = {folder / name for name in earlier.get("files", ())}
+    if earlier.get("settings") == settings and earlier.get("done") and all(path.is_file() for path in old):
+        return ExtractedFrames(tuple(sorted(old)), Counter(earlier["counts"]), earlier["n_decoded"], reused=True)
+    with StillReader(video, every_s, fps) as reader:
+        _write_record(out, records, video.stem, {**earlier, "settings": settings, "done": False})
+        files = []
+        for still in reader:
+            files.append(folder / f"{video.stem}_{still.index:06d}.{image_format}")
+            write_image(files[-1], still.bgr, JPEG_QUALITY)
+            if progress is not None:
+                progress(reader.n_decoded, reader.n_frames)
+    stale = [path for path in {*old, *_own_frames(folder)} - set(files) if path.is_file()]
+    for path in stale:
+        path.unlink()
+    counts = +reader.counts
+    names = [path.name for path in files]
+    done = {"settings": settings, "done": True, "n_decoded": reader.n_decoded, "counts": dict(counts), "files": names}
+    _write_record(out, records, video.stem, done)
+    return ExtractedFrames(tuple(files), counts, reader.n_decoded, n_removed=len(stale))
+
+
+def video_digest(video: Path) -> str:
+    """Return a BLAKE2b digest of a file's size, start and end, 32 hex digits; raises InputError if it is unreadable."""
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with video.open("rb") as file:
+            size = file.seek(0, 2)
+            digest.update(str(size).encode())
+            for start in (0, max(size - DIGEST_BYTES, 0)):
+                file.seek(start)
+                digest.update(file.read(DIGEST_BYTES))
+    except OSError as error:
+        raise InputError(f"{video}: cannot be read ({error.strerror or error})") from None
+    return digest.hexdigest()
+
+
+def find_videos(source: Path) -> list[Path]:
+    """Return the video file `source`, or those below the folder `source`, sorted; raises InputError if there is none.
+
+    Two videos with one name would share a folder of frames, so they are refused.
+    """
+    if source.is_file():
+        return [source]
+    if not source.is_dir():
+        raise InputError(f"--source {source}: no such file or folder")
+    visible = (path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    from data_utils.videos.video_decoding import VIDEO_SUFFIXES  # here, so that --help does not wait for FFmpeg
+
+    videos = [path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
+        raise InputError(f"--source {source}: no video there ({' '.join(sorted(VIDEO_SUFFIXES))})")
+    seen: dict[str, Path] = {}
+    for video in videos:
+        other = seen.setdefault(unicodedata.normalize("NFC", video.stem).casefold(), video)
+        if other != video:
+            raise InputError(f"{video} and {other} have one name, and so would their frames; rename one")
+    return videos
+
+
+def _checked_stem(video: Path) -> str:
+    from data_utils.formats.labels import breaks_line
+
+    stem = video.stem
+    if len(stem.encode("utf-8", "surrogateescape")) > MAX_STEM_BYTES or any(map(breaks_line, stem)):
+        raise InputError(f"{str(video)!r}: the name is longer than {MAX_STEM_BYTES} bytes or holds a line break, "
+                         "control or undecodable character; rename it")  # fmt: skip
+    return stem
+
+
+def _check_owner(folder: Path, video: Path, settings: Mapping[str, object], earlier: Mapping[str, Any]) -> None:
+    """Raise InputError when `folder` holds files and the record does not say that they are frames of this video."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if earlier.get("settings", {}).get("video") != settings["video"]:
+        whose = "frames of another video of that name" if earlier else "files this command did not write"
+        raise InputError(f"{folder}: holds {whose}; rename {video.name}, or choose another --out")
+
+
+def _own_frames(folder: Path) -> list[Path]:
+    """Return the files of a video's folder that are named like its frames: what an interrupted run left, too."""
+    pattern = re.compile(re.escape(folder.name) + r"_[0-9]{6,}\.(jpg|png)")
+    return [path for path in folder.iterdir() if pattern.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def _read_records(out: Path) -> dict[str, Any]:
+    path = out / RECORD
+    try:
+        records = json.loads(path.read_bytes()) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable record ({error}); remove it and the frames it speaks of") from None
+    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+        raise InputError(f"{path}: not a record of this command; remove it, or choose another --out")
+    return records
+
+
+def _write_record(out: Path, records: dict[str, Any], stem: str, record: dict[str, object]) -> None:
+    records[stem] = record
+    write_text(out / RECORD, json.dumps(records, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Do what the command line asks; videos that fail are named at the end, after all others are done."""
+    from data_utils.videos.video_identity import identify_videos, write_metadata
+
+    source, out = Path(args.source), Path(args.out)
+    videos = find_videos(source)
+    identities = identify_videos(videos, source, args.patient_pattern, args.metadata, args.patient_is_video,
+                                 dataset_source=args.dataset_source, modality=args.modality)  # fmt: skip
+    results: dict[Path, ExtractedFrames] = {}
+    failures: list[str] = []
+    for number, video in enumerate(videos, start=1):
+        try:
+            with _bar(f"{number}/{len(videos)} {video.stem[:30]}") as advance:
+                results[video] = extract_frames(video, out, args.every, fps=args.fps, image_format=args.format,
+                                                progress=advance)  # fmt: skip
+        except InputError as error:
+            failures.append(str(error))
+            continue
+        write_metadata(out, {video.stem: identities[video]}, {video.stem: results[video].files})
+    print(_summary(results, len({identities[video].patient_id for video in results}), args))
+    if failures:
+        raise InputError(f"{len(failures)} of {len(videos)} videos gave no frames: {'; '.join(failures[:5])}")
+    return 0
+
+
+@contextlib.contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show decoded frames and the time that is left; the yielded function takes (frames so far, frames or None)."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="frame", leave=False) as bar:
+
+        def advance(n_decoded: int, n_frames: int | None) -> None:
+            bar.total = n_frames
+            bar.update(n_decoded - bar.n)
+
+        yield advance
+
+
+def _summary(results: Mapping[Path, ExtractedFrames], n_patients: int, args: argparse.Namespace) -> str:
+    counts: Counter[str] = sum((result.counts for result in results.values()), Counter())
+    n_written = sum(len(result.files) for result in results.values())
+    n_decoded = sum(result.n_decoded for result in results.values())
+    lines = [f"{len(results)} videos of {n_patients} patients: {n_written} frames in {Path(args.out, 'images')}, one "
+             f"every {args.every:g} s, of {n_decoded} in the videos"]  # fmt: skip
+    if reused := sum(result.reused for result in results.values()):
+        lines.append(f"  {reused} videos were done already, with the same settings")
+    lines += [f"  {count} {what}" for what, count in sorted(counts.items())]
+    if removed := sum(result.n_removed for result in results.values()):
+        lines.append(f"  {removed} frames of an earlier run with other settings removed")
+    command = ["python", "-m", "data_utils.prepare", f"dataset.raw={args.out}"]
+    return "\n".join([*lines, f"\nnext: label them (labels go below {Path(args.out, 'labels')} for YOLO), then "
+                              f"{shlex.join(command)}"])  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m data_utils.frames", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--source", required=True, help="a video, or a folder of videos")
+    parser.add_argument("--out", default="data/raw", help="raw folder of the data set (default: %(default)s)")
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between frames (default: %(default)s)")
+    parser.add_argument("--patient-pattern", metavar="REGEX",
+                        help="finds (?P<patient>...) in each video's path below --source")  # fmt: skip
+    parser.add_argument("--metadata", metavar="CSV", help="table: video,patient_id[,modality,dataset_source]")
+    parser.add_argument("--patient-is-video", action="store_true", help="say that each video is of another patient")
+    parser.add_argument("--fps", type=float, help="frame rate to believe instead of the files' timestamps")
+    parser.add_argument("--format", choices=("jpg", "png"), default="jpg", help="jpg (quality 95, default) or png")
+    parser.add_argument("--modality", default="unknown", help="of every video: WL, NBI... (default: %(default)s)")
+    parser.add_argument("--dataset-source", default="videos", help="name of the source (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if not 0 < args.every < float("inf"):
+        parser.error(f"--every {args.every}: a positive number of seconds")
+    if args.fps is not None and not 0 < args.fps <= 1000:
+        parser.error(f"--fps {args.fps}: a frame rate above 0 and up to 1000")
+    return _run(args)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Image files and what can be seen in one picture: headers, decoding, metadata, the field of view, the hash."""

@@ -1,0 +1,1 @@
+"""Video files: decoding, still frames at given times, and whose a video is."""

@@ -1,0 +1,150 @@
+"""Leaks between the parts of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from audit_samples import PARTS, add_frame, config_of, cropped, make_set, recompressed, texture, write_list
+
+from data_utils.auditing.fingerprints import FILE_NAME, fingerprints
+from data_utils.auditing.leaks import COPIES, IDENTICAL, NEIGHBOURS, SplitLeaks, find_leaks
+from data_utils.auditing.likeness import view
+from data_utils.auditing.parts import read_split
+from data_utils.splits import hashed_id
+
+TEST = [f"f{seed}" for seed in PARTS["test"]]
+
+
+def leaks_of(folder: Path, *overrides: str) -> SplitLeaks:
+    dataset = config_of(folder, *overrides).dataset
+    split = read_split(dataset, 1)
+    assert not split.problems
+    prints = fingerprints([frame.path for frame in split.frames], folder / FILE_NAME)
+    views = {path: view(print_.thumbnail) for path, print_ in prints.items() if print_.thumbnail is not None}
+    return find_leaks(split, dataset, prints, views)
+
+
+def found(folder: Path, *overrides: str) -> dict[str, tuple[str, list[str]]]:
+    return {f.check: (f.verdict, list(f.messages)) for f in leaks_of(folder, *overrides).findings if f.messages}
+
+
+def plant(
+    folder: Path, stem: str, bgr, part: str = "test", others: list[str] = TEST, patient: str = "", **more: object
+) -> None:
+    add_frame(folder / "out", stem, bgr, patient, **more)
+    write_list(folder, part, [*others, stem])
+
+
+def test_distinct_frames_of_distinct_patients_leak_nothing(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    assert found(tmp_path) == {}
+
+
+def test_a_shared_patient_is_a_leak_and_shown_as_a_hash(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", texture(40), patient="patient of f0")
+    leaks = found(tmp_path)
+    line = f"#{hashed_id('patient of f0')} in test, train"
+    assert leaks["shared patients"] == ("LEAK", [f"patient {line}"])
+    assert leaks["shared groups"] == ("LEAK", [f"group {line}"])
+    assert "patient of" not in str(leaks)
+
+
+def test_with_another_group_shared_patients_are_a_note_and_shared_groups_a_leak(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", texture(40), patient="patient of f0", group="video 9")
+    leaks = found(tmp_path, "dataset.group=sequence")
+    assert leaks["shared patients"][0] == "note"
+    assert "NOT patient-independent" in leaks["split not by patient"][1][0]
+    assert "shared groups" not in leaks
+    plant(tmp_path, "y", texture(41), group="video 9", part="val", others=["f6", "f7"])
+    assert found(tmp_path, "dataset.group=sequence")["shared groups"][0] == "LEAK"
+
+
+def test_a_renamed_copy_is_one_identical_pair(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", texture(2))
+    leaks = leaks_of(tmp_path)
+    (pair,) = leaks.pairs
+    assert (pair.kind, Path(pair.file_a).stem, pair.part_a, Path(pair.file_b).stem) == (IDENTICAL, "f2", "train", "x")
+    assert pair.likeness == 1.0
+    checks = {f.check: f for f in leaks.findings}
+    first, second = sorted((hashed_id("patient of f2"), hashed_id("patient of x")))
+    assert checks["one patient under two ids"].messages == [f"#{first} and #{second} share 1 look-alike pairs"]
+
+
+def test_the_raw_files_bytes_count_as_well(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", texture(41), content_hash="ab" * 16)
+    plant(tmp_path, "y", texture(42), part="val", others=["f6", "f7"], content_hash="ab" * 16)
+    assert [pair.kind for pair in leaks_of(tmp_path).pairs] == [IDENTICAL]
+
+
+@pytest.mark.parametrize("change", [recompressed, cropped, lambda bgr: bgr[:, ::-1]])
+def test_a_changed_copy_is_a_near_duplicate(tmp_path: Path, change) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", change(texture(2)))
+    (pair,) = leaks_of(tmp_path).pairs
+    assert (pair.kind, {Path(pair.file_a).stem, Path(pair.file_b).stem}) == (COPIES, {"f2", "x"})
+
+
+def test_an_accepted_pair_is_listed_with_its_reason_and_is_no_leak(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", recompressed(texture(2)))
+    known = "dataset.audit.known_pairs=[{frames: [x, f2], reason: looked at on Monday}]"
+    leaks = found(tmp_path, known)
+    assert leaks.keys() == {"accepted pairs"}
+    assert "looked at on Monday" in leaks["accepted pairs"][1][0]
+    plant(tmp_path, "x", texture(2))
+    assert found(tmp_path, known)[IDENTICAL][0] == "LEAK"  # equal bytes are nothing to look at
+
+
+def test_copies_within_one_part_are_a_note(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", texture(8))
+    assert found(tmp_path) == {"equal files within a part": ("note", ["test/x.jpg = test/f8.jpg"])}
+
+
+def test_healthy_frames_belong_to_their_part(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "x", recompressed(texture(8)), part="test_healthy", others=[], patient="patient of f8")
+    assert found(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "leaks"),
+    [
+        (("clip 007", "clip 012"), True),
+        (("clip 007_l", "clip 012_l"), True),
+        (("clip 007", "clip 038"), False),  # too far apart
+        (("clip 007", "film 008"), False),  # another video
+    ],
+)
+def test_video_neighbours_are_frames_near_in_number_that_look_alike(tmp_path: Path, names, leaks: bool) -> None:
+    make_set(tmp_path)
+    moved = texture(70)[10:-2, :]
+    plant(tmp_path, names[0], texture(70), "val", ["f6", "f7"])
+    plant(tmp_path, names[1], moved)
+    expected = {NEIGHBOURS} if leaks else set()
+    strict = "dataset.audit.near_duplicate=0.999"  # so that these are no copies
+    assert {pair.kind for pair in leaks_of(tmp_path, strict).pairs} == expected
+    if leaks:
+        assert leaks_of(tmp_path, strict, "dataset.audit.neighbour_gap=4").pairs == []
+
+
+def test_numbers_alone_are_no_evidence(tmp_path: Path) -> None:
+    make_set(tmp_path)  # f0..f9 are consecutive
+    assert leaks_of(tmp_path).pairs == []
+
+
+def test_external_sets_are_held_out_parts(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    add_frame(tmp_path / "ext", "e0", recompressed(texture(2)), "patient of f0", dataset_source="unknown")
+    add_frame(tmp_path / "ext", "e1", texture(80), "patient of f1")
+    leaks = found(tmp_path, f"dataset.external={{far: {{processed: '{tmp_path / 'ext'}'}}}}")
+    assert [COPIES in leaks, len(leaks[COPIES][1])] == [True, 1]
+    assert leaks["shared patients"][1] == [f"patient #{hashed_id('patient of f1')} in external:far, train"]
+    verdict, lines = leaks["patient ids also used by another set"]  # another source: perhaps another person
+    assert (verdict, len(lines)) == ("warning", 1)
+    assert hashed_id("patient of f0") in lines[0]
