@@ -161,3 +161,9 @@ def test_a_zipped_raw_set_is_prepared_as_it_is(raw: Path) -> None:
     assert {name: data for name, (data, _) in labels.items()} == {
         name: data for name, (data, _) in snapshot(raw.parent / "out/lr/labels").items()
     }
+
+
+def test_the_metadata_of_a_zipped_set_may_lie_beside_it(raw: Path) -> None:
+    (raw / "metadata.csv").rename(raw.parent / "metadata.csv")
+    shutil.make_archive(str(raw.parent / "export"), "zip", raw)
+    assert main(arguments(raw.parent / "export.zip")) == 0

@@ -65,11 +65,17 @@ SHOWN = 5  # unreadable files named in an error; the filter log has them all
 def with_raw_folder(config: Config) -> Config:
     """Return the config with dataset.raw unpacked where it is a zip archive; a second call finds it unpacked.
 
-    Raises InputError for an archive that is damaged or holds what must not be unpacked.
+    Annotation tools export no patients, so the metadata file may lie beside the archive. Raises InputError for an
+    archive that is damaged or holds what must not be unpacked.
     """
-    raw = Path(config.dataset.raw)
+    raw, metadata = Path(config.dataset.raw), config.dataset.metadata
     folder = open_raw(raw, Path(config.dataset.processed) / UNPACKED)
-    return config if folder == raw else override_config(config, [f"dataset.raw={folder}"])
+    if folder == raw:
+        return config
+    overrides = [f"dataset.raw={folder}"]
+    if metadata is not None and not (folder / metadata).is_file() and (raw.parent / metadata).is_file():
+        overrides.append(f"dataset.metadata={(raw.parent / metadata).absolute()}")
+    return override_config(config, overrides)
 
 
 class Preparation:
