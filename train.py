@@ -37,10 +37,8 @@ def main() -> None:
         run_dir, split = None, arguments.split
         config = load_config(arguments.config, arguments.overrides)
     require_prepared(config.dataset, split, arguments.config)
-    audited = None  # of a run that goes on, its record says so already
-    if run_dir is None:
-        audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
-        print(f"audit    {audited}")
+    audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
+    print(f"audit    {audited}")
     if arguments.dry_run:
         print(describe_run(config, split, f"those of {run_dir}" if run_dir else arguments.weights))
         return
@@ -52,8 +50,7 @@ def main() -> None:
     from training.trainer import Trainer
 
     trainer = Trainer(config, split, arguments.weights, arguments.device, resume=run_dir, wandb_off=arguments.wandb_off)
-    if audited is not None:
-        add_to_record(trainer.run_dir, audit=audited)
+    add_to_record(trainer.run_dir, audit=audited)
     print(trainer.describe())
     result = trainer.fit()
     print(trainer.closing_lines(result))

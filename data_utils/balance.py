@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--seed {args.seed}: at least 0")
 
     from data_utils.config import load_config
-    from data_utils.splitting.split_report import format_table
+    from data_utils.text_table import format_table
 
     config = load_config(args.config, args.overrides)
     rule = Rule(args.cap, args.power, config.seed if args.seed is None else args.seed, args.healthy)

@@ -56,7 +56,7 @@ def box_statistics(config: Config, split: int | None, n_clusters: int, seed: int
 
 def report(statistics: dict[str, Any]) -> str:
     """Return what the terminal shows of box_stats.yaml."""
-    from data_utils.splitting.split_report import format_table
+    from data_utils.text_table import format_table
 
     clusters, head, sizes = statistics["clusters"], statistics["p2_head"], statistics["sizes"]
     ratios = statistics["aspect_ratio"]

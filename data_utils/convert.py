@@ -39,7 +39,8 @@ def convert(
     overwrite: replace a `dst` that an earlier call wrote and nobody changed. skip_unreadable: leave out images that do
     not decode, instead of refusing. reading: how to read the source, in the words of configs/dataset.yaml: format,
     allow_background, bad_boxes, labels_frame, labelmap. Boxes are written for the displayed frame; JPEG and PNG copies
-    keep their orientation tag and no other metadata. Raises InputError for bad input; `dst` is then as it was.
+    keep their orientation and colour profile and no other metadata. Raises InputError for bad input; `dst` is then as
+    it was.
     """
     from data_utils.conversion.run import Conversion  # here, so that --help does not wait for OpenCV and pydantic
 

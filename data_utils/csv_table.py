@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,14 +11,14 @@ from data_utils.errors import InputError
 
 
 def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Return the columns, and (line number, {column: value}) of each line that is not empty.
+    """Return the columns that have a name, and (line number, {column: value}) of each line that is not empty.
 
     Fields are parted by "," or, where the header has none, by ";"; blanks around values do not count. Raises
     InputError, naming file and line, for a file that is no UTF-8 text or CSV, and where a column of `required` is
     missing or any stands twice.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))  # one name, one spelling
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable UTF-8 text file ({error})") from None
     header = text.partition("\n")[0]
@@ -27,7 +28,8 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tup
     try:
         columns = [(name or "").strip() for name in reader.fieldnames or []]
         missing = [name for name in required if name not in columns]
-        if missing or len(set(columns)) < len(columns):
+        named = [name for name in columns if name]  # spreadsheets leave columns without a name at the end
+        if missing or len(set(named)) < len(named):
             raise InputError(f"{path}:1: needs the columns {', '.join(required)}, each column once; found: "
                              f"{', '.join(columns)[:200]}")  # fmt: skip
         reader.fieldnames = columns
@@ -35,7 +37,7 @@ def read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[tup
         for fields in reader:
             if None in fields:
                 raise InputError(f"{path}:{reader.line_num}: more fields than columns; quote values that hold a comma")
-            rows.append((reader.line_num, {name: value.strip() for name, value in fields.items()}))
+            rows.append((reader.line_num, {name: fields[name].strip() for name in named}))
     except csv.Error as error:
         raise InputError(f"{path}:{reader.reader.line_num}: not a line of CSV ({error})") from None
-    return columns, [(number, row) for number, row in rows if any(row.values())]
+    return named, [(number, row) for number, row in rows if any(row.values())]

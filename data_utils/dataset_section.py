@@ -106,7 +106,7 @@ class DatasetSection(Section):
     splits: str = "data/splits"
     filter_log: str = "results/filter_log.csv"
     format: Format = "auto"
-    metadata: str | None = "metadata.csv"  # below raw: filename, patient_id, dataset_source[, modality, has_lesion]
+    metadata: str | None = "metadata.csv"  # below raw, or beside a zip: filename, patient_id, dataset_source, ...
     group: Literal["patient", "sequence", "image"] = "patient"  # what a split never cuts; only `patient` is independent
     group_pattern: str | None = None  # regex on the path below raw with (?P<patient>...) and (?P<sequence>...)
     nc: Count

@@ -24,6 +24,7 @@ from typing import Any
 from data_utils.atomic import write_text
 from data_utils.errors import InputError, run_command
 
+LEAST_INTERVAL = 1e-6  # seconds
 JPEG_QUALITY = 95
 RECORD = ".frames.json"  # hidden, so that no reader takes it for labels
 MAX_STEM_BYTES = 120  # it stands twice in a frame's path, and file systems allow 255 for a name
@@ -65,8 +66,8 @@ def extract_frames(
     from data_utils.videos.video_frames import StillReader
 
     video, out = Path(video), Path(out)
-    if not 0 < every_s < float("inf") or image_format not in ("jpg", "png"):
-        raise InputError(f"{video}: every {every_s} seconds as {image_format!r}: a positive number; 'jpg' or 'png'")
+    if not LEAST_INTERVAL <= every_s < float("inf") or image_format not in ("jpg", "png"):
+        raise InputError(f"{video}: every {every_s} seconds as {image_format!r}: at least 1e-6 s; 'jpg' or 'png'")
     folder = out / "images" / _checked_stem(video)
     settings = {"video": video_digest(video), "every_s": every_s, "fps": fps, "format": image_format}
     records = _read_records(out)
@@ -177,6 +178,8 @@ def _run(args: argparse.Namespace) -> int:
     from data_utils.videos.video_identity import identify_videos, write_metadata
 
     source, out = Path(args.source), Path(args.out)
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"--out {out}: lies in {source}, the folder of the videos, which is never written")
     videos = find_videos(source)
     identities = identify_videos(videos, source, args.patient_pattern, args.metadata, args.patient_is_video,
                                  dataset_source=args.dataset_source, modality=args.modality)  # fmt: skip
@@ -191,7 +194,8 @@ def _run(args: argparse.Namespace) -> int:
             failures.append(str(error))
             continue
         write_metadata(out, {video.stem: identities[video]}, {video.stem: results[video].files})
-    print(_summary(results, len({identities[video].patient_id for video in results}), args))
+    if results:
+        print(_summary(results, len({identities[video].patient_id for video in results}), args))
     if failures:
         raise InputError(f"{len(failures)} of {len(videos)} videos gave no frames: {'; '.join(failures[:5])}")
     return 0
@@ -242,8 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--modality", default="unknown", help="of every video: WL, NBI... (default: %(default)s)")
     parser.add_argument("--dataset-source", default="videos", help="name of the source (default: %(default)s)")
     args = parser.parse_args(argv)
-    if not 0 < args.every < float("inf"):
-        parser.error(f"--every {args.every}: a positive number of seconds")
+    if not LEAST_INTERVAL <= args.every < float("inf"):
+        parser.error(f"--every {args.every}: seconds, at least {LEAST_INTERVAL:g}")
     if args.fps is not None and not 0 < args.fps <= 1000:
         parser.error(f"--fps {args.fps}: a frame rate above 0 and up to 1000")
     return _run(args)

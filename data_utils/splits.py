@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data_utils.dataset_section import SplitSection
 from data_utils.errors import InputError
 from data_utils.manifest import ManifestRow
-from data_utils.splitting.split_search import SCALE, Problem, draw
+from data_utils.splitting.split_search import SCALE, Problem, draw, trains
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -66,9 +66,9 @@ def hashed_id(identity: str) -> str:
 def hold_outs(items: Iterable[SplitItem], section: SplitSection) -> list[Split]:
     """Draw `section.n_splits` random splits at `section.ratios` by frames, stratified as well as whole groups allow.
 
-    Each part is within two points of its ratio where an assignment of the groups that is can be found. With
-    `lesion_only_eval` the ratios are those between the frames that train and the held-out frames with lesions, as in
-    the paper (3452 : 269 : 171), unless lesions are too few (`lesions_suffice`). Strata are source x lesion/healthy,
+    Each part is within two points of its ratio where some assignment of whole groups is, as far as the search sees.
+    With `lesion_only_eval` the ratios are those between the frames that train and the held-out frames with lesions, as
+    in the paper (3452 : 269 : 171), unless lesions are too few (`lesions_suffice`). Strata are source x lesion/healthy,
     modality, and the size of a frame's smallest lesion. Every part gets at least one group, with lesions where there
     are enough of those. Raises InputError naming ratios and group counts when there are too few groups.
     """
@@ -78,10 +78,10 @@ def hold_outs(items: Iterable[SplitItem], section: SplitSection) -> list[Split]:
         return []
     problem = _problem(ordered, groups, section)
     splits: list[Split] = []
-    drawn: set[tuple[int, ...]] = set()
+    drawn: set[tuple[bool, ...]] = set()
     for k in range(section.n_splits):
         assignment = draw(problem, np.random.default_rng([section.seed % 2**32, k]), drawn)
-        drawn.add(assignment)
+        drawn.add(trains(assignment))
         part_of = dict(zip(groups, assignment, strict=True))
         split: Split = {part: [] for part in PARTS}
         for item in ordered:

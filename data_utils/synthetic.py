@@ -119,14 +119,13 @@ def _draw_all(
     out_dir: Path, settings: dict, workers: int | None, progress: bool
 ) -> tuple[list[FramePlan], list[list[float]]]:
     """Draw every frame, in processes where that pays; return the plans and each frame's box areas (square pixels)."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    import contextlib
     from functools import partial
 
     from tqdm import tqdm
 
     from data_utils.larynx.plan import plan_frames
-    from data_utils.preparation.frame_jobs import available_cores
+    from data_utils.processes import available_cores, map_in_processes
 
     size, n_frames = settings["size"], settings["n_frames"]
     plans = plan_frames(settings["n_patients"], n_frames, size, settings["seed"])
@@ -135,22 +134,8 @@ def _draw_all(
     workers = workers or available_cores()
     if workers == 1 or n_frames * size * size < SERIAL_PIXELS:
         return plans, list(bar(map(draw, plans)))
-    # Spawned, not forked: OpenCV's and torch's threads do not survive a fork and can lock up the child.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker) as pool:
-        try:
-            return plans, list(bar(pool.map(draw, plans, chunksize=2)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # else an interrupt would wait for every frame still queued
-            raise
-
-
-def _start_worker() -> None:
-    import signal
-
-    import cv2
-
-    cv2.setNumThreads(1)  # one process for each core already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with contextlib.closing(map_in_processes(draw, plans, workers=workers, chunk=2)) as drawn:
+        return plans, list(bar(drawn))
 
 
 def _draw_to_files(out_dir: Path, plan: FramePlan) -> list[float]:

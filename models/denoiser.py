@@ -69,8 +69,8 @@ class SpeckleDenoiser(nn.Module):
     def margin(self) -> int:
         """Pixels of surround after which a tile's picture is that of the whole: at least the receptive field's radius.
 
-        Two 3x3 convolutions on the way down and two on the way up reach 4 * 2^k pixels at level k, the strided ones 2^k
-        each: less than 8 * 2^L in all.
+        3x3 convolutions reach 4 * 2^k pixels at each level k < L and 2 * 2^L at the bottom, the strided ones 2^k each,
+        the head 1: 7 * 2^L - 4 in all.
         """
         return 8 * self.stride
 

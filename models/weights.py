@@ -73,7 +73,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such weights file; train one with train.py, or name another with --weights")
+        raise InputError(f"{path}: no such weights file; name another, or train one")
     check_archive(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)

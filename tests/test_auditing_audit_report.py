@@ -32,7 +32,7 @@ def test_a_clean_set_passes() -> None:
     lines = clean.text().splitlines()
     assert lines[0] == "a set: 10 frames in split1, split2"
     assert [line.split() for line in lines[2:5]] == [
-        ["check", "split1", "split2", "verdict"], ["copies", "0", "0", "ok"], ["labels", "0", "ok"],
+        ["check", "split1", "split2", "all", "verdict"], ["copies", "0", "0", "ok"], ["labels", "0", "ok"],
     ]  # fmt: skip
     assert lines[-1] == "audit: passed"
 

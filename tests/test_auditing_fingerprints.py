@@ -95,3 +95,11 @@ def test_no_bytes_break_the_description(noise: bytes, place: int, value: int) ->
         got = describe_bytes(data, "a.jpg")
         assert (got.thumbnail is None) == bool(got.problem)
         assert "\n" not in got.problem
+
+
+def test_a_cache_line_nested_too_deeply_is_passed_over(paths: list[Path], tmp_path: Path) -> None:
+    cache = tmp_path / FILE_NAME
+    fingerprints(paths, cache, workers=1)
+    known = read_cache(cache)
+    cache.write_text(cache.read_text() + "[" * 200_000 + "\n")
+    assert read_cache(cache).keys() == known.keys()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from audit_samples import add_frame, config_of, make_set, texture, write_list
+from conftest import PreparedSet
 
 from data_utils.auditing.parts import read_split, split_numbers
+from data_utils.config import override_config
+from data_utils.config_sections import Config
 from data_utils.errors import InputError
 
 
@@ -84,3 +88,33 @@ def test_external_sets_are_parts_of_their_own(tmp_path: Path) -> None:
         ]
     dataset = config_of(tmp_path, f"dataset.external={{hospital: {{processed: '{tmp_path / 'nothing'}'}}}}").dataset
     assert any("hospital" in problem for problem in read_split(dataset, 1).problems)
+
+
+def test_an_interrupted_preparation_blocks(tmp_path: Path, tiny_prepared: PreparedSet) -> None:
+    config = _copied(tiny_prepared, tmp_path)
+    config.dataset.manifest.unlink()
+    [problem] = read_split(config.dataset, 1).problems
+    assert "no manifest, so preparing was interrupted" in problem
+
+
+def test_a_file_of_another_folder_inherits_no_patient(tmp_path: Path, tiny_prepared: PreparedSet) -> None:
+    config = _copied(tiny_prepared, tmp_path)
+    listed = config.dataset.split_list(1, "val")
+    first, *others = listed.read_text().splitlines()
+    stranger = tmp_path / "other/lr/images" / Path(first).name
+    stranger.parent.mkdir(parents=True)
+    shutil.copyfile(first, stranger)
+    listed.write_text("\n".join([str(stranger), *others]) + "\n")
+    split = read_split(config.dataset, 1)
+    assert [frame.path for frame in split.frames if frame.row is None] == [stranger]
+    assert any("1 listed frames are not in a manifest" in problem for problem in split.problems)
+
+
+def _copied(prepared: PreparedSet, tmp_path: Path) -> Config:
+    """A copy of the tiny set that a test may spoil."""
+    for name in ("processed", "splits"):
+        shutil.copytree(prepared.folder / name, tmp_path / name)
+    for path in (tmp_path / "splits").rglob("*.txt"):
+        path.write_text(path.read_text().replace(str(prepared.folder), str(tmp_path)))
+    paths = [f"dataset.{name}='{tmp_path / name}'" for name in ("processed", "splits")]
+    return override_config(prepared.config, paths)

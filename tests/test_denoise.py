@@ -75,7 +75,7 @@ def test_another_set_is_named_by_its_config(config_file: str, tmp_path: Path, ti
     save_model(tmp_path / "w.pt", SpeckleDenoiser(4, 1), elsewhere, {"task": DENOISE, "split": 1})
     with pytest.raises(InputError, match=r"/nowhere/manifest\.csv: no manifest"):
         run("--apply", tmp_path / "w.pt", "--out", tmp_path / "out", "--device", "cpu")
-    run("--apply", tmp_path / "w.pt", "--out", tmp_path / "out", "--config", config_file, "--dry-run")
+    run("--apply", tmp_path / "w.pt", "--out", tmp_path / "out", "--data", config_file, "--dry-run")
 
 
 def test_dry_run_tells_and_writes_nothing(

@@ -162,3 +162,16 @@ def test_random_files_raise_input_errors_only(
     except InputError as error:
         message = str(error)
     assert name in message
+
+
+def test_subsets_are_read_in_whatever_case_they_are_written(tmp_path: Path) -> None:
+    index = data_yaml(tmp_path, "train: images/a\nValidation: images/b\n")
+    assert index.entries == (("train", "images/a"), ("Validation", "images/b"))
+    folder = tmp_path / "darknet"
+    folder.mkdir()
+    (folder / "obj.names").write_text("a\n")
+    (folder / "obj.data").write_text(
+        "classes = 1\nnames = data/obj.names\ntrain = data/train.txt\nValidation = data/Validation.txt\nbackup = b/\n"
+    )
+    [index] = read_indexes(folder)
+    assert [entry for _, entry in index.entries] == ["data/train.txt", "data/Validation.txt"]

@@ -157,11 +157,12 @@ def test_a_record_of_another_kind_is_refused(videos: Path, tmp_path: Path, text:
 
 
 def test_impossible_arguments(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for options in (["--every", "0"], ["--every", "nan"], ["--fps", "0"], ["--fps", "1e9"], ["--format", "gif"]):
+    wrong = ("--every 0", "--every 1e-9", "--every nan", "--fps 0", "--fps 1e9", "--format gif")
+    for options in map(str.split, wrong):
         with pytest.raises(SystemExit) as stop:
             run(videos, tmp_path / "out", *options)
         assert stop.value.code == 2
-    with pytest.raises(InputError, match="a positive number"):
+    with pytest.raises(InputError, match="at least 1e-6 s"):
         extract_frames(videos / "P 2/second.avi", tmp_path / "out", 0)
     long = (videos / "P 2/second.avi").rename(videos / ("x" * 130 + ".avi"))
     with pytest.raises(InputError, match="longer than 120 bytes"):
@@ -191,3 +192,9 @@ def test_png_frames_are_lossless(videos: Path, tmp_path: Path) -> None:
         for path, still in zip(files, reader, strict=True):
             np.testing.assert_array_equal(read_bgr(path).bgr, still.bgr)
     assert frames_command.JPEG_QUALITY == 95
+
+
+def test_the_folder_of_the_videos_is_never_written(videos: Path) -> None:
+    with pytest.raises(InputError, match="which is never written"):
+        run(videos, videos / "out")
+    assert not (videos / "out").exists()

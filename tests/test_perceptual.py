@@ -48,7 +48,9 @@ def test_flat_frames_hash_alike() -> None:
 
 
 def test_real_recompressed_frames_keep_their_hash(shared_data: Path) -> None:
-    for path in sorted((shared_data / "bccd/JPEGImages").glob("*.jpg"))[:20]:
+    paths = sorted((shared_data / "bccd/JPEGImages").glob("*.jpg"))[:20]
+    assert len(paths) == 20
+    for path in paths:
         frame = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         _, jpeg = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 40])
         again = cv2.imdecode(jpeg, cv2.IMREAD_GRAYSCALE)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 from small_raw_set import (
     add_frame,
     noise,
@@ -19,7 +17,6 @@ from small_raw_set import (
 )
 
 from data_utils.dataset_section import FilterSection
-from data_utils.errors import ResumableError
 from data_utils.preparation import frame_jobs
 from data_utils.preparation.frame_jobs import (
     CopySettings,
@@ -27,7 +24,6 @@ from data_utils.preparation.frame_jobs import (
     process_frame,
     remove_copies,
     resized_pair,
-    run_jobs,
 )
 from data_utils.types import Annotation
 
@@ -106,17 +102,3 @@ def test_remove_copies_takes_one_frame_or_one_format(tmp_path: Path) -> None:
     remove_copies("stem", settings)
     assert not list((tmp_path / "out").rglob("stem.*"))
     assert len(list((tmp_path / "out").rglob("other.*"))) == 5
-
-
-def test_a_pool_that_dies_is_resumable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class DyingPool:
-        def __init__(self, *_: object) -> None: ...
-        def map(self, *_: object, **__: object) -> object:
-            raise BrokenProcessPool
-
-        def shutdown(self, **_: object) -> None: ...
-
-    monkeypatch.setattr(frame_jobs, "ProcessPoolExecutor", DyingPool)
-    jobs = [job_for(tmp_path, noise(70, 1))] * frame_jobs.MIN_FRAMES_FOR_POOL
-    with pytest.raises(ResumableError, match="a worker process died"):
-        list(run_jobs(jobs, settings_in(tmp_path / "out"), {}, workers=2))

@@ -79,5 +79,11 @@ def test_a_record_with_a_wrong_value_is_none(tmp_path: Path, old: str, new: str)
     assert read_state(path) == {}
 
 
+def test_a_line_nested_too_deeply_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_text(record("a").to_line() + "[" * 200_000 + "\n")
+    assert set(read_state(path)) == {"a"}
+
+
 def test_no_file_is_no_record(tmp_path: Path) -> None:
     assert read_state(tmp_path / FILE_NAME) == {}

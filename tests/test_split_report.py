@@ -14,7 +14,7 @@ from data_utils.splits import PARTS, Split, SplitItem, hashed_id, hold_outs, set
 from data_utils.splitting.split_report import (
     WRITTEN,
     external_note,
-    format_table,
+    format_splits,
     independence_note,
     lesion_notes,
     ratio_notes,
@@ -76,7 +76,7 @@ def test_a_line_break_in_a_path_is_refused(tmp_path: Path) -> None:
 
 
 def test_table_is_aligned() -> None:
-    lines = format_table(summary_rows([small_split()])).splitlines()
+    lines = format_splits(summary_rows([small_split()])).splitlines()
     assert lines[0] == (
         "split   part   patients  groups  frames  share %  lesion frames  healthy frames  boxes  small  medium  large"
         "  S1  S2"
@@ -85,7 +85,7 @@ def test_table_is_aligned() -> None:
         "split1  train         2       2       4     57.1              3               1      3      0       0      0"
         "   3   1"
     )
-    assert format_table([]) == ""
+    assert format_splits([]) == ""
 
 
 def test_the_table_counts_boxes_by_size_and_frames_by_modality() -> None:
@@ -95,7 +95,7 @@ def test_the_table_counts_boxes_by_size_and_frames_by_modality() -> None:
     _, val, test = summary_rows([split])
     assert (val["boxes"], val["small"], val["medium"], val["large"]) == (6, 3, 2, 1)
     assert (val["modality:NBI"], val["modality:WL"], test["modality:NBI"]) == (1, 1, 0)
-    assert "NBI  WL" in format_table([val, test])
+    assert "NBI  WL" in format_splits([val, test])
 
 
 def test_shares_leave_frames_set_aside_out() -> None:
@@ -148,7 +148,7 @@ def test_notes_say_what_a_split_cannot_show() -> None:
     assert independence_note([small_split()], "image") == ["split by image (dataset.group), so NOT patient-independent"]
     assert independence_note([small_split()], "patient") == []
     repeated = repeat_notes([small_split(), by_sequence, small_split()])
-    assert repeated == ["split3 equals split1: too few groups for another one"]
+    assert repeated == ["split3 trains on the same frames as split1: too few groups for others"]
 
 
 def test_a_list_edited_by_hand_is_kept_under_another_name(tmp_path: Path) -> None:
@@ -160,5 +160,6 @@ def test_a_list_edited_by_hand_is_kept_under_another_name(tmp_path: Path) -> Non
         assert set_edited_lists_aside(tmp_path) == [tmp_path / "split1" / name]
         assert (tmp_path / "split1" / name).read_text() == f"mine {number}\n"
         write_splits(tmp_path, splits, lambda stem: tmp_path / f"{stem}.jpg")
-    (tmp_path / WRITTEN).write_text("[")
-    assert set_edited_lists_aside(tmp_path) == []
+    for damage in ("[", "[" * 200_000, "7"):
+        (tmp_path / WRITTEN).write_text(damage)
+        assert set_edited_lists_aside(tmp_path) == []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_utils.splitting import split_search
-from data_utils.splitting.split_search import SCALE, Problem, draw
+from data_utils.splitting.split_search import SCALE, Problem, draw, trains
 
 
 def problem(
@@ -101,12 +101,12 @@ def test_an_exchange_is_found_where_no_single_move_is_allowed() -> None:
     assert split_search._improved(case, parts, rng).tolist() == [0, 1, 2]
 
 
-def test_a_drawn_assignment_is_taken_again_only_where_no_other_is_within_the_ratios() -> None:
+def test_groups_train_together_again_only_where_no_others_are_within_the_ratios() -> None:
     case = problem([(1, 1)] * 4, shares=(0.5, 0.25, 0.25))
-    drawn: set[tuple[int, ...]] = set()
-    for k in range(12):  # 4! / 2 ways to have 2, 1 and 1
+    drawn: set[tuple[bool, ...]] = set()
+    for k in range(6):  # ways to choose 2 of 4 groups for training
         parts = draw(case, np.random.default_rng(k), drawn)
         assert np.bincount(parts).tolist() == [2, 1, 1]
-        assert parts not in drawn
-        drawn.add(parts)
-    assert draw(case, np.random.default_rng(12), drawn) in drawn
+        assert trains(parts) not in drawn
+        drawn.add(trains(parts))
+    assert trains(draw(case, np.random.default_rng(6), drawn)) in drawn

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +62,21 @@ def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], message: s
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_run_is_not_resumed_on_lists_that_leak(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    shutil.copytree(tiny_prepared.folder / "splits", tmp_path / "splits")
+    config = override_config(tiny_prepared.config, [f"dataset.splits='{tmp_path / 'splits'}'"])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (tmp_path / "run.json").write_text(json.dumps({"dataset": "tiny", "split": 1}))
+    train, val = (config.dataset.split_list(1, part) for part in ("train", "val"))
+    moved, *others = val.read_text().splitlines()
+    val.write_text("\n".join(others) + "\n")
+    train.write_text(train.read_text() + moved + "\n")
+    done = command("--resume", str(tmp_path), "--dry-run")
+    assert done.returncode == 2
+    assert "shared patients" in done.stderr
+    assert command("--resume", str(tmp_path), "--dry-run", "--skip-audit").returncode == 0
 
 
 @pytest.mark.integration

@@ -1,9 +1,9 @@
 """Train the speckle denoiser, measure it beside classical filters, and denoise prepared data sets.
 
-    python -m training.denoise --config configs/denoise.yaml --split 1 [key=value ...]
+    python -m training.denoise --split 1 [--data configs/NAME.yaml] [key=value ...]
     python -m training.denoise --resume [RUN]
-    python -m training.denoise --evaluate RUN_OR_WEIGHTS [--config configs/<other set>.yaml] [key=value ...]
-    python -m training.denoise --apply RUN_OR_WEIGHTS --out data/NAME_denoised [--config ...] [key=value ...]
+    python -m training.denoise --evaluate RUN_OR_WEIGHTS [--data configs/OTHER.yaml] [key=value ...]
+    python -m training.denoise --apply RUN_OR_WEIGHTS --out data/NAME_denoised [--data ...] [key=value ...]
 
 The trainer is that of the detector (training/loop.py); after the last epoch the best weights are measured on the test
 list. Runs lie in results/runs/<run>/, with denoise.json, denoise.csv and denoise_panel.png.
@@ -38,7 +38,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--resume", nargs="?", const="newest", metavar="RUN", help="go on with a run (default: newest)")
     what.add_argument("--evaluate", metavar="RUN", help="measure a run, or a weights file, on the test list")
     what.add_argument("--apply", metavar="RUN", help="denoise the prepared set with these weights; needs --out")
-    parser.add_argument("--config", help=f"settings (default: {DEFAULT_CONFIG}; with weights: theirs)")
+    parser.add_argument("--config", help=f"settings of the training (default: {DEFAULT_CONFIG})")
+    parser.add_argument("--data", metavar="FILE", help="config whose data set and frame sizes are taken instead")
     parser.add_argument("--split", type=int, help="split number (default: 1; with --evaluate: the run's)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where --apply puts processed/ and splits/")
     parser.add_argument("--weights", help="denoiser to start training from (default: random weights)")
@@ -52,6 +53,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--apply RUN and --out FOLDER go together")
     if arguments.weights and (arguments.apply or arguments.evaluate or arguments.resume):
         parser.error("--weights starts a training; --resume, --evaluate and --apply name their weights themselves")
+    if arguments.config and (arguments.apply or arguments.evaluate):
+        parser.error("--config starts a training; weights have their settings, and --data names another set")
+    if arguments.split and arguments.apply:
+        parser.error("--apply denoises the whole set, so --split says nothing")
     return arguments
 
 
@@ -76,12 +81,10 @@ def _train(arguments: argparse.Namespace) -> None:
 
         run_dir, config, split = resumed_run(arguments.resume, config_path, split, arguments.overrides, DENOISE)
     else:
-        config = load_config(config_path, arguments.overrides)
-    require_prepared(config.dataset, split, config_path)
-    audited = None  # of a run that goes on, its record says so already
-    if run_dir is None:
-        audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
-        print(f"audit    {audited}")
+        config = _on_data(load_config(config_path), arguments)
+    require_prepared(config.dataset, split, arguments.data or config_path)
+    audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
+    print(f"audit    {audited}")
     if arguments.dry_run:
         print(_plan(config, split))
         return
@@ -95,8 +98,7 @@ def _train(arguments: argparse.Namespace) -> None:
     trainer = DenoiseTrainer(
         config, split, arguments.weights, arguments.device, resume=run_dir, wandb_off=arguments.wandb_off
     )
-    if audited is not None:
-        add_to_record(trainer.run_dir, audit=audited)
+    add_to_record(trainer.run_dir, audit=audited)
     print(trainer.describe(), flush=True)
     result = trainer.fit()
     print(trainer.closing_lines(result), flush=True)
@@ -107,6 +109,17 @@ def _train(arguments: argparse.Namespace) -> None:
         _evaluate(model, meta, config, config, split)
     else:
         print(f"not measured on test frames: there is no {config.dataset.split_list(split, 'test')}")
+
+
+def _on_data(config: Config, arguments: argparse.Namespace) -> Config:
+    """Return the settings on the data set that --data names, with the overrides laid over them."""
+    from data_utils.config import load_config, override_config
+
+    if arguments.data:
+        data = load_config(arguments.data)
+        taken = {"dataset": data.dataset, "imgsz_lr": data.imgsz_lr, "imgsz_hr": data.imgsz_hr}
+        config = config.model_copy(update=taken)
+    return override_config(config, arguments.overrides)
 
 
 def _plan(config: Config, split: int) -> str:
@@ -138,21 +151,21 @@ def _use(arguments: argparse.Namespace) -> None:
     from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported
-    from data_utils.config import load_config, override_config
     from models.denoiser import load_denoiser, require_same_net
     from models.weights import pick_device
 
     model, trained, meta = load_denoiser(arguments.evaluate or arguments.apply, pick_device(arguments.device))
-    config = trained
-    if arguments.config:
-        config = config.model_copy(update={"dataset": load_config(arguments.config).dataset})
-    config = override_config(config, arguments.overrides)
+    config = _on_data(trained, arguments)
     require_same_net(config, trained, meta["weights"])
     if arguments.apply:
         _apply(model, meta, config, arguments)
         return
     split = arguments.split or meta["split"] or 1
-    print(_plan(config, split)) if arguments.dry_run else _evaluate(model, meta, config, trained, split)
+    if arguments.dry_run:
+        print(f"{meta['weights']} would be measured on the test list {config.dataset.split_list(split, 'test')}")
+        print("dry run: nothing was measured or written")
+    else:
+        _evaluate(model, meta, config, trained, split)
 
 
 def _evaluate(model: SpeckleDenoiser, meta: dict[str, Any], config: Config, trained: Config, split: int) -> None:

@@ -131,10 +131,12 @@ def _copy_labels(lr_path: Path, folder: Path) -> bool:
 def _moved(list_file: Path, prepared: PreparedSet, images: Path) -> str:
     """Return the text of a split list with the same frames, in the same order, in the folder `images`."""
     known = {path.name for path in prepared.lr_paths}
+    folder = os.path.realpath(prepared.dataset.lr_images)
     lines = []
     for number, line in enumerate(list_file.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        name = Path(line.strip()).name
-        if name and name not in known:
+        path = list_file.parent / line.strip()
+        name = path.name if line.strip() else ""
+        if name and (name not in known or os.path.realpath(path.parent) != folder):
             raise InputError(
                 f"{list_file}:{number}: {name} is not in {prepared.dataset.manifest}; prepare the data set again"
             )

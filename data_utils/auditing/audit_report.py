@@ -12,7 +12,7 @@ from data_utils.atomic import write_csv, write_text
 from data_utils.auditing.contact_sheet import write_contact_sheet
 from data_utils.auditing.findings import Finding, FramePair
 from data_utils.dataset_section import AuditSection
-from data_utils.splitting.split_report import format_table
+from data_utils.text_table import format_table
 
 JSON_FILE, PAIRS_FILE, SHEET_FILE = "audit.json", "audit_pairs.csv", "audit_pairs.png"
 PAIR_COLUMNS = ("split", "kind", "part_a", "file_a", "part_b", "file_b", "likeness", "accepted")
@@ -87,15 +87,13 @@ class AuditReport:
         return files
 
     def _rows(self) -> list[dict[str, str | int]]:
-        """Return one row a check: what was found in each split (once, in the first column, where no split matters)."""
+        """Return one row a check: what was found in each split, or, where the split does not matter, in all frames."""
         rows = []
         for check in dict.fromkeys(finding.check for finding in self.findings):
             found = [finding for finding in self.findings if finding.check == check]
             counts = {finding.scope: finding.count for finding in found}
             worst = min(found, key=lambda f: SEVERITIES.index(f.severity) if f.messages else len(SEVERITIES))
-            cells = {split: counts.get(split, "") for split in self.splits}
-            if "all" in counts:
-                cells[self.splits[0]] = counts["all"]
+            cells = {scope: counts.get(scope, "") for scope in (*self.splits, "all")}
             rows.append({"check": check, **cells, "verdict": worst.verdict})
         return rows
 

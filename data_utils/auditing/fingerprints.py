@@ -9,10 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import multiprocessing
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +20,10 @@ from numpy.typing import NDArray
 
 from data_utils.atomic import write_text
 from data_utils.auditing.likeness import SIDE
-from data_utils.errors import ResumableError
 from data_utils.imaging.decoder_log import captured_stderr
 from data_utils.imaging.image_header import parse_header
 from data_utils.imaging.images import UnreadableImage, file_hash
-from data_utils.preparation.frame_jobs import available_cores, start_worker
+from data_utils.processes import available_cores, map_in_processes
 
 FILE_NAME = "audit_cache.jsonl"
 VERSION = 1  # raise when the thumbnail changes
@@ -130,7 +127,7 @@ def _parsed(line: str) -> tuple[str, Thumbnail] | None:
             return None
         pixels = np.frombuffer(base64.b64decode(record["thumbnail"], validate=True), np.uint8)
         return record["file_hash"], pixels.reshape(SIDE, SIDE)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -144,15 +141,4 @@ def _hash_or_problem(path: Path) -> tuple[str, str]:
 def _described(paths: Sequence[Path], workers: int) -> Iterable[Fingerprint]:
     if workers == 1 or len(paths) < MIN_FRAMES_FOR_POOL:
         return list(map(describe, paths))
-    return list(_in_processes(paths, workers))
-
-
-def _in_processes(paths: Sequence[Path], workers: int) -> Iterator[Fingerprint]:
-    # Spawned, not forked: OpenCV's and torch's threads do not survive a fork and can lock up the child.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
-    try:
-        yield from pool.map(describe, paths, chunksize=CHUNK)
-    except BrokenProcessPool:
-        raise ResumableError("a worker process died, perhaps for want of memory; run again with --workers 1") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return list(map_in_processes(describe, paths, workers=workers, chunk=CHUNK))

@@ -3,7 +3,8 @@
 All of it works on thumbnails, uint8 [64, 64] grey. Two numbers are taken of a pair:
 
 - descriptors, 18 of the lowest cosine coefficients, tell which frames are worth a closer look. A mirrored frame has the
-  same ones but for signs, so flipped copies are found by asking with flipped signs;
+  same ones but for signs, so flipped copies are found by asking with flipped signs. A cropped copy has others, which in
+  a crowd of similar frames would be lost: each frame also has those of a few crops of its own;
 - the likeness, in [-1, 1], is the correlation of the two band-passed thumbnails after one was laid onto the other by
   an affine map near the identity. The band-pass takes away what all frames of an endoscope share, the bright centre.
   Distinct frames of one organ stay below 0.75, copies above 0.8 (`python -m data_utils.auditing.planted` measures it).
@@ -29,6 +30,7 @@ MARGIN = 5  # thumbnail pixels that contents may be shifted at equal scale
 LEAST_ROUGH = 0.25  # rough likeness below which a pair is not looked at again; copies have 0.6 or more
 MAX_CORNER_SHIFT = 12.0  # thumbnail pixels a corner may move: a fifth of the side
 LEAST_OVERLAP = 0.7  # share of the thumbnail both frames must show
+CROP = 0.05  # share of the side by which the crops described beside the whole frame lose an edge
 FLAT = 0.05  # standard deviation of a band-passed thumbnail (about 1 where there is structure) without structure
 
 Image = NDArray[np.float32]
@@ -37,34 +39,45 @@ _WHOLE = np.full((SIDE, SIDE), 255, dtype=np.uint8)
 _U, _V = np.mgrid[:BAND, :BAND]
 _KEPT = (_U + _V > 0) & (_U + _V <= BAND)
 N_DESCRIPTORS = int(_KEPT.sum())
+_CUT = round(CROP * SIDE)
+_ENDS = (slice(_CUT, SIDE), slice(0, SIDE - _CUT))  # without the first rows or columns, without the last
+CROPS = ((slice(_CUT, SIDE - _CUT),) * 2, *((rows, columns) for rows in _ENDS for columns in _ENDS))
 
 
 @dataclass(frozen=True, eq=False)
 class View:
     """A thumbnail made ready for comparing. bands: float32 [64, 64], band-passed, contrast evened out; rough: the same
-    at [32, 32]. descriptor: float64 [18]. blank: nothing to be seen, so nothing to be compared."""
+    at [32, 32]. descriptors: float64 [6, 18], of the frame and of CROPS. blank: nothing to be seen, so nothing to be
+    compared."""
 
     bands: Image
     rough: Image
-    descriptor: NDArray[np.float64]
+    descriptors: NDArray[np.float64]
     blank: bool
 
     def flipped(self, flip: int) -> View:
         """Mirror it: bit 0 of `flip` left-right, bit 1 top-bottom."""
         signs = flip_signs(flip)
-        return View(_mirrored(self.bands, flip), _mirrored(self.rough, flip), self.descriptor * signs, self.blank)
+        return View(_mirrored(self.bands, flip), _mirrored(self.rough, flip), self.descriptors * signs, self.blank)
 
 
 def view(thumbnail: NDArray[np.uint8]) -> View:
     """Make a thumbnail, uint8 [64, 64], ready for comparing."""
     grey = thumbnail.astype(np.float32)
-    coefficients = cv2.dct(grey)[:BAND, :BAND][_KEPT].astype(np.float64)
-    length = float(np.linalg.norm(coefficients))
+    descriptors = np.stack([_descriptor(grey), *(_descriptor(grey[rows, columns]) for rows, columns in CROPS)])
     detail = grey - cv2.GaussianBlur(grey, (0, 0), BLUR_SIGMA)
     energy = cv2.blur(detail * detail, (ENERGY_SIDE, ENERGY_SIDE))
     bands = np.asarray(detail / np.sqrt(energy + NOISE), dtype=np.float32)
     rough = np.asarray(cv2.resize(bands, (HALF, HALF), interpolation=cv2.INTER_AREA), dtype=np.float32)
-    return View(bands, rough, coefficients / length if length > 0 else coefficients, float(bands.std()) < FLAT)
+    return View(bands, rough, descriptors, float(bands.std()) < FLAT)
+
+
+def _descriptor(grey: Image) -> NDArray[np.float64]:
+    """Return the lowest cosine coefficients [18] of a thumbnail or a part of it, their length 1."""
+    whole = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) if grey.shape != (SIDE, SIDE) else grey
+    coefficients = cv2.dct(np.ascontiguousarray(whole))[:BAND, :BAND][_KEPT].astype(np.float64)
+    length = float(np.linalg.norm(coefficients))
+    return coefficients / length if length > 0 else coefficients
 
 
 def flip_signs(flip: int) -> NDArray[np.float64]:

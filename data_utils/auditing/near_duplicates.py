@@ -1,13 +1,14 @@
 """Pairs of look-alike frames in different parts, without comparing every frame with every other.
 
-Each part's descriptors go into a k-d tree; each frame of another part asks it for its nearest few, once for every way
-to mirror a frame, and only those are looked at closely (see likeness.py). The work grows with the number of frames
-times the logarithm of it, whatever the frames look like: a cluster of a thousand similar frames still gives each frame
-no more than CANDIDATES comparisons a part.
+Each part's descriptors go into k-d trees; each frame of a smaller part asks them for its nearest few, once for every
+way to mirror a frame and to crop one of the two, and only those are looked at closely (see likeness.py). The work grows
+with the number of frames times the logarithm of it, whatever the frames look like: a cluster of a thousand similar
+frames still gives each frame no more than CANDIDATES comparisons a part.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from data_utils.auditing.likeness import FLIPS, View, flip_signs, likeness
-from data_utils.preparation.frame_jobs import available_cores
+from data_utils.processes import available_cores
 
 SLACK = 1.0  # how much farther than the true nearest few an answer of the tree may lie: saves most of its time
-CANDIDATES = 16  # frames of each other part looked at closely for each frame
+CANDIDATES = 16  # (frame, flip) pairs of each other part looked at closely for each frame
+CROP_CANDIDATES = 4  # of these, frames nearest to one crop: a cropped copy's original is the nearest or nearly so
 BATCH = 64  # frames a thread takes at a time
 
 
@@ -47,16 +49,16 @@ def alike_across(
     members = {side: np.flatnonzero(seen & (np.array(sides) == side)) for side in sorted(set(sides))}
     if not seen.any():
         return []
-    whitened = _whitened(np.array([v.descriptor for v in views]), seen)
+    whitened = _whitened(np.array([v.descriptors for v in views]), seen)
     order = sorted(members, key=lambda side: (len(members[side]), side))
     matches: list[Match] = []
     with ThreadPoolExecutor(workers or available_cores()) as threads:  # OpenCV frees the interpreter
         for position, larger in enumerate(order):
             if len(members[larger]) and position:
-                tree = KDTree(whitened[0][members[larger]])
+                trees = _Trees(whitened[0], members[larger])
                 asking = np.concatenate([members[side] for side in order[:position]])
                 batches = [asking[i : i + BATCH] for i in range(0, len(asking), BATCH)]
-                nearest = [_nearest(tree, whitened, batch, members[larger]) for batch in batches]
+                nearest = [_nearest(trees, whitened, batch) for batch in batches]
                 for found in threads.map(partial(_verified, views, threshold), batches, nearest):
                     matches += found
     return sorted(matches, key=lambda match: (-match.likeness, match.first, match.second))
@@ -69,29 +71,55 @@ def alike_pairs(views: Sequence[View], pairs: Sequence[tuple[int, int]], thresho
 
 
 def _whitened(descriptors: NDArray[np.float64], seen: NDArray[np.bool_]) -> Mapping[int, NDArray[np.float64]]:
-    """Return {flip: descriptors [N, 18] of the mirrored frames}, each coefficient with variance 1 over all frames.
+    """Return {flip: descriptors [N, 6, 18] of the mirrored frames}, each coefficient with variance 1 over all frames.
 
     They are turned so that the first axes tell most frames apart, which is where a k-d tree cuts.
     """
     mirrored = {flip: descriptors * flip_signs(flip) for flip in FLIPS}
-    everything = np.concatenate([values[seen] for values in mirrored.values()])
+    everything = np.concatenate([values[seen, 0] for values in mirrored.values()])
     spread = everything.std(axis=0)
     scale = np.where(spread > 0, spread, 1.0)
     axes = np.linalg.eigh(np.cov((everything / scale).T))[1][:, ::-1]
     return {flip: values / scale @ axes for flip, values in mirrored.items()}
 
 
+class _Trees:
+    """The frames of one part by their descriptors: as they are, and cropped."""
+
+    def __init__(self, descriptors: NDArray[np.float64], members: NDArray[np.intp]) -> None:
+        n_crops = descriptors.shape[1] - 1
+        self._whole, self._members = KDTree(descriptors[members, 0]), members
+        self._cropped = KDTree(descriptors[members, 1:].reshape(-1, descriptors.shape[2]))
+        self._member_of_crop = np.repeat(members, n_crops)
+
+    def ask(self, descriptors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return distances and frames [A, M] nearest to descriptors [A, 6, 18], in no order; a frame may come twice."""
+        whole = self._query(self._whole, self._members, descriptors[:, 0], CANDIDATES)
+        asked_cropped = self._query(self._whole, self._members, descriptors[:, 1:], CROP_CANDIDATES)
+        kept_cropped = self._query(self._cropped, self._member_of_crop, descriptors[:, 0], CROP_CANDIDATES)
+        answers = (whole, asked_cropped, kept_cropped)
+        distances = np.concatenate([far for far, _ in answers], axis=1)
+        return distances, np.concatenate([near for _, near in answers], axis=1)
+
+    @staticmethod
+    def _query(
+        tree: KDTree, frames: NDArray[np.intp], points: NDArray[np.float64], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        distances, nearest = tree.query(points, k=min(k, len(frames)), eps=SLACK)
+        return np.reshape(distances, (len(points), -1)), np.reshape(frames[nearest], (len(points), -1))
+
+
 def _nearest(
-    tree: KDTree, whitened: Mapping[int, NDArray[np.float64]], asking: NDArray[np.intp], members: NDArray[np.intp]
+    trees: _Trees, whitened: Mapping[int, NDArray[np.float64]], asking: NDArray[np.intp]
 ) -> list[list[tuple[int, int]]]:
-    """Return for each frame that asks the nearest (frame, flip) of the tree, at most CANDIDATES."""
-    k = min(CANDIDATES, len(members))
-    answers = [tree.query(whitened[flip][asking], k=k, eps=SLACK) for flip in FLIPS]
-    distances = np.concatenate([np.reshape(far, (len(asking), k)) for far, _ in answers], axis=1)
-    frames = np.concatenate([np.reshape(members[near], (len(asking), k)) for _, near in answers], axis=1)
-    flips = np.repeat(FLIPS, k)
-    best = np.argsort(distances, axis=1, kind="stable")[:, :CANDIDATES]
-    return [[(int(frames[row, i]), int(flips[i])) for i in best[row]] for row in range(len(asking))]
+    """Return for each frame that asks the nearest (frame, flip) of the trees, at most CANDIDATES."""
+    answers = [trees.ask(whitened[flip][asking]) for flip in FLIPS]
+    distances = np.concatenate([far for far, _ in answers], axis=1)
+    frames = np.concatenate([near for _, near in answers], axis=1)
+    flips = np.repeat(FLIPS, answers[0][1].shape[1])
+    order = np.argsort(distances, axis=1, kind="stable")
+    ranked = (((int(frames[row, i]), int(flips[i])) for i in order[row]) for row in range(len(asking)))
+    return [list(itertools.islice(dict.fromkeys(candidates), CANDIDATES)) for candidates in ranked]
 
 
 def _verified(

@@ -5,6 +5,7 @@ A part and its healthy frames are one side; so is each external set. What must n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from data_utils.dataset_section import DatasetSection, ExternalSection
 from data_utils.errors import InputError
 from data_utils.imaging.images import list_images
 from data_utils.manifest import ManifestRow, read_manifest
+from data_utils.preparation.state import FILE_NAME
 from data_utils.splits import HEALTHY
 from data_utils.splitting.split_list import checked_train_list, read_entries, read_split_list
 from data_utils.splitting.split_report import LIST_NAMES
@@ -46,6 +48,20 @@ class AuditedSplit:
     unchecked: Sequence[str]
 
 
+class _Rows:
+    """The lines of a manifest, for images of its own folder: elsewhere an equal stem is another frame."""
+
+    def __init__(self, rows: dict[str, ManifestRow], folder: Path) -> None:
+        self._rows, self._folder = rows, os.path.realpath(folder)
+        self._is_own: dict[Path, bool] = {}  # by the folder of a listed image
+
+    def of(self, image: Path) -> ManifestRow | None:
+        """Return the line of a listed image, or None."""
+        if image.parent not in self._is_own:
+            self._is_own[image.parent] = os.path.realpath(image.parent) == self._folder
+        return self._rows.get(image.stem) if self._is_own[image.parent] else None
+
+
 def split_numbers(dataset: DatasetSection) -> list[int]:
     """Return the numbers of the splits on disk; raises InputError when there are none."""
     names = (path.name.removeprefix("split") for path in Path(dataset.splits).glob("split*") if path.is_dir())
@@ -61,6 +77,7 @@ def read_split(dataset: DatasetSection, number: int) -> AuditedSplit:
     problems: list[str] = []
     unchecked: list[str] = []
     rows = _manifest(dataset.manifest, problems, unchecked)
+    own = _Rows(rows, dataset.lr_images)
     for part in LIST_NAMES:
         path = dataset.split_list(number, part)
         try:
@@ -68,7 +85,7 @@ def read_split(dataset: DatasetSection, number: int) -> AuditedSplit:
                 continue
             if part.endswith(HEALTHY) and not read_entries(path):
                 continue  # a split may hold out no healthy frame
-            frames += [AuditFrame(image, part, rows.get(image.stem)) for image in read_split_list(path)]
+            frames += [AuditFrame(image, part, own.of(image)) for image in read_split_list(path)]
             if part == "train":
                 checked_train_list(dataset, number)
         except InputError as error:
@@ -99,10 +116,14 @@ def _external(name: str, external: ExternalSection, problems: list[str], uncheck
         return []
     if not images:
         problems.append(f"dataset.external.{name}: no frame below {processed}; prepare that set, or change the path")
-    return [AuditFrame(path, EXTERNAL + name, rows.get(path.stem)) for path in images]
+    own = _Rows(rows, processed / "lr" / "images")
+    return [AuditFrame(path, EXTERNAL + name, own.of(path)) for path in images]
 
 
 def _manifest(path: Path, problems: list[str], unchecked: list[str]) -> dict[str, ManifestRow]:
+    if not path.is_file() and (path.parent / FILE_NAME).is_file():
+        problems.append(f"{path}: no manifest, so preparing was interrupted; run `python -m data_utils.prepare` again")
+        return {}
     if not path.is_file():
         unchecked.append(f"{path}: no manifest, so patients and groups are not checked; `prepare` writes one")
         return {}

@@ -3,8 +3,9 @@
     python -m data_utils.auditing.planted --config configs/bccd.yaml configs/vocalfolds.yaml
 
 Copies of raw frames go through the resize that `prepare` does, copies of prepared frames do not. All frames of a set
-train, the copies test. False alarms are counted between frames of different groups (dataset.group), with the pairs of
-dataset.audit.known_pairs, which somebody looked at, left out. Nothing but the CSV file is written.
+train, the copies test. False alarms are counted between the 8 parts to which groups (dataset.group) are dealt, with the
+pairs of dataset.audit.known_pairs, which somebody looked at, left out. The column edge_likeness is the lowest of the
+pairs found, and for distinct frames the highest. Nothing but the CSV file is written.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
 
-COLUMNS = ("dataset", "lr_side", "planted", "level", "frames", "found", "share", "lowest_likeness", "pairs")
+COLUMNS = ("dataset", "lr_side", "planted", "level", "frames", "found", "share", "edge_likeness", "pairs")
 OUT = "results/studies/audit/recall.csv"
 COPIES, FOLDS = 120, 8
 HELD_OUT = 5  # every fifth frame, where a video is cut through
@@ -101,7 +102,7 @@ def measure(config: Config, *, copies: int = COPIES, seed: int = 0) -> Iterator[
     groups = {frame.stem: frame.group for frame in frames}
     yield {**about, "planted": "nothing: distinct frames", "level": "raw", **false_alarms(config, base, groups)}
     if len(set(groups.values())) < len(groups):
-        yield {**about, "planted": "every 5th frame of each video held out", "level": "raw", **cut_videos(config, base)}
+        yield {**about, "planted": "every 5th frame held out", "level": "raw", **cut_videos(config, base)}
 
 
 def _copies(raw: Image, data: bytes, prepared: Callable[[Image], bytes]) -> Iterator[tuple[tuple[str, str], bytes]]:
@@ -169,7 +170,7 @@ def audited_pairs(config: Config, prints: dict[tuple[str, str], Fingerprint]) ->
 
 def _row(frames: int, found: int, pairs: int, lowest: float) -> dict[str, object]:
     share = round(found / frames, 4) if frames else 0.0
-    return {"frames": frames, "found": found, "share": share, "lowest_likeness": round(lowest, 3), "pairs": pairs}
+    return {"frames": frames, "found": found, "share": share, "edge_likeness": round(lowest, 3), "pairs": pairs}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -178,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m data_utils.auditing.planted", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--config", nargs="+", default=["configs/bccd.yaml", "configs/vocalfolds.yaml"], metavar="FILE",
-                        help="the sets to plant copies in (default: %(default)s)")  # fmt: skip
+                        help="the sets to plant copies in (default: bccd and vocalfolds)")  # fmt: skip
     parser.add_argument("--copies", type=int, default=COPIES, help="frames copied in each set (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of frames (default: %(default)s)")
     parser.add_argument("--out", default=OUT, help="CSV file (default: %(default)s)")
@@ -188,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from data_utils.atomic import write_csv
     from data_utils.config import load_config
-    from data_utils.splitting.split_report import format_table
+    from data_utils.text_table import format_table
 
     rows = [row for path in args.config for row in measure(load_config(path), copies=args.copies, seed=args.seed)]
     write_csv(args.out, COLUMNS, rows)

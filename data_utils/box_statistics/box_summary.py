@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_utils.box_statistics.box_clusters import Sizes, cluster_sizes, iou_of_sizes
+from data_utils.box_statistics.box_clusters import Sizes, cluster_sizes
 from data_utils.boxes import SIZE_SIDES
 
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -77,13 +77,12 @@ def _clusters(sizes: Sizes, n_clusters: int, strides: tuple[int, ...], seed: int
         )
         levels = np.searchsorted(limits, np.sqrt(found.centres.prod(axis=1)), side="right")
     counts = np.bincount(found.members, minlength=n_found)
-    own_iou = iou_of_sizes(sizes, found.centres)[np.arange(len(sizes)), found.members]
     notes = [f"asked for {n_clusters} clusters, but there are only {n_found} different sizes"]
     return {
         "unit": "LR px",
         "distance": "1 - IoU of widths and heights",
         "seed": seed,
-        "average_best_iou": round(float(own_iou.mean()), 4),
+        "average_best_iou": round(found.mean_iou, 4),
         "grouping": grouping,
         "notes": [ANCHOR_NOTE, *(notes if n_found < n_clusters else [])],
         "centres": [

@@ -43,6 +43,7 @@ _FLAGS = {
     "dataset.labelmap.threshold": "--mask-threshold", "dataset.labelmap.values, for example {4: lesion}":
     "--values 4=lesion", "dataset.labelmap.values": "--values", "dataset.format = ": "--from ",
     "dataset.format to": "--from to", "dataset.names": "--names",
+    "dataset.nc": "the number of --names",
 }  # fmt: skip
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_utils.atomic import write_text
-from data_utils.errors import InputError
-from data_utils.imaging.images import file_hash, list_images
+from data_utils.errors import EXIT_TERMINATED, InputError
+from data_utils.imaging.images import file_hash
 
 MARKER = ".convert.json"  # hidden, so that no reader takes it for labels
 
@@ -30,6 +33,7 @@ class TargetFolder:
         self.target, self._place = target, target.resolve()
         # Not the target's own name, which may be as long as names can be.
         digest = hashlib.sha256(str(self._place).encode("utf-8", "surrogateescape")).hexdigest()
+        self._handler: Any = None  # of SIGTERM, before us
         self.staging = self._place.parent / f".convert-{digest[:12]}"
         self.building = self.staging / "set"
         self._old = self.staging.with_name(self.staging.name + "-old")
@@ -43,10 +47,14 @@ class TargetFolder:
     def __enter__(self) -> TargetFolder:
         shutil.rmtree(self.staging, ignore_errors=True)  # of a killed run
         self.building.mkdir(parents=True)
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGTERM, _leave)
         return self
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.staging, ignore_errors=True)
+        if self._handler is not None:
+            signal.signal(signal.SIGTERM, self._handler)
 
     def finish(self, record: Mapping[str, object]) -> None:
         """Write .convert.json with `record` and a mark of each file, and rename the folder into its place."""
@@ -76,12 +84,16 @@ class TargetFolder:
                              f"{changed[0]}; move the folder away")  # fmt: skip
 
 
-def file_marks(folder: Path) -> dict[str, int | str]:
-    """Return {path: size of an image in bytes, hash of another file} of all files below `folder` but .convert.json."""
-    images = set(list_images(folder))
+def _leave(*_: object) -> None:
+    """End on SIGTERM as on Ctrl-C: the unfinished folder is removed on the way out."""
+    print("error: terminated", file=sys.stderr)
+    sys.exit(EXIT_TERMINATED)
+
+
+def file_marks(folder: Path) -> dict[str, str]:
+    """Return {path: hash} of all files below `folder` but .convert.json."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / MARKER)
-    return {path.relative_to(folder).as_posix(): path.stat().st_size if path in images else file_hash(path)
-            for path in files}  # fmt: skip
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in files}
 
 
 def _read_marks(folder: Path) -> dict[str, Any] | None:

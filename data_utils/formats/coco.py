@@ -31,7 +31,7 @@ from data_utils.formats.json_text import (
     written_size,
 )
 from data_utils.formats.labelled_image import LabelledImage
-from data_utils.formats.labels import Findings, check_boxes, class_id_of, frame_size
+from data_utils.formats.labels import OUTLINED, Findings, check_boxes, class_id_of, frame_size
 from data_utils.formats.listed_images import ListedImages
 from data_utils.formats.sources import Source
 from data_utils.imaging.image_header import ImageHeader
@@ -97,6 +97,7 @@ def read_source(
         try:
             class_id = class_id_of(_category(record, entry.categories), dataset.names)
             box = _corners(record)
+            findings.counts[OUTLINED] += not record.get("bbox")
         except _MaskOnly as error:
             if dataset.bad_boxes == "drop":
                 findings.counts["boxes dropped: run-length mask without a bbox"] += 1

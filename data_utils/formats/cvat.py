@@ -135,7 +135,7 @@ def _xml_files(raw: Path) -> list[Path]:
 
 def _read_all(raw: Path, findings: Findings) -> Iterable[CvatFile]:
     """Read one CVAT file after the other; raises InputError for none, and where two disagree on the labels."""
-    paths = [path for path in _xml_files(raw) if path.name == WRITTEN or root_tag(path) == ROOT]
+    paths = [path for path in _xml_files(raw) if path.name == WRITTEN or root_tag(path) in (ROOT, "")]  # "": damaged
     if not paths:
         raise InputError(f"{raw}: no CVAT file there; put {WRITTEN} into it, and the images into {raw / 'images'}")
     first: CvatFile | None = None

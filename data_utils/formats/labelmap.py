@@ -190,7 +190,7 @@ def _masks_by_frame(masks: Path, mask_suffix: str, suffixes: Sequence[str]) -> d
     """Return {relative path of the frame, without suffix: its masks}."""
     found: dict[Path, list[Path]] = {}
     for path in list_images(masks):
-        if path.suffix in suffixes or (len(suffixes) > 1 and path.suffix.lower() in suffixes):
+        if path.suffix.lower() in suffixes:
             inner = path.relative_to(masks)
             if inner.stem.endswith(mask_suffix) and inner.stem != mask_suffix:
                 found.setdefault(inner.with_name(inner.stem.removesuffix(mask_suffix)), []).append(path)

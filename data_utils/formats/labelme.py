@@ -1,8 +1,8 @@
 """LabelMe: one JSON file for each image, beside it or in a folder of labels, with shapes of points in pixels.
 
-A rectangle is a box, its corners in any order; a polygon, a line strip, a circle and a mask count with their extent.
-Points and single lines have none and are counted. LabelMe shows images turned by their EXIF orientation, so its points
-lie on the displayed frame.
+A rectangle is a box, its corners in any order; a polygon, a circle and a mask count with their extent, and are counted.
+Points and lines have none; they are left aside and counted. LabelMe shows images turned by their EXIF orientation, so
+its points lie on the displayed frame.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from data_utils.formats.json_text import (
     written_size,
 )
 from data_utils.formats.labelled_image import LabelledImage, label_paths
-from data_utils.formats.labels import Findings, check_boxes, class_id_of, frame_size
+from data_utils.formats.labels import OUTLINED, Findings, check_boxes, class_id_of, frame_size
 from data_utils.formats.sources import Source, pair_with_labels
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 LABEL_FOLDERS = ("labels", "annotations", "Annotations", "json")
 # Shapes that cover an area, and the fewest points each may have.
 POINTS = {
-    "rectangle": 2, "polygon": 3, "linestrip": 2, "circle": 2, "mask": 2, "oriented_rectangle": 4,
+    "rectangle": 2, "polygon": 3, "circle": 2, "mask": 2, "oriented_rectangle": 4,
 }  # fmt: skip
-WITHOUT_AREA = ("point", "points", "line")
+WITHOUT_AREA = ("point", "points", "line", "linestrip")
 LOOKED_AT = 8  # files, to tell the format
 VERSION = "5.4.1"  # of LabelMe, whose fields are written
 
@@ -88,6 +88,7 @@ def read_source(
         except ValueError as error:
             findings.problem(f"{lines.where('shapes', index)}: shape {index + 1}: {error}")
             continue
+        findings.counts[OUTLINED] += shape.get("shape_type") != "rectangle"
         boxes.append(box)
         class_ids.append(class_id)
         kept.append(index)

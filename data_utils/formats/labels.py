@@ -23,6 +23,7 @@ from data_utils.types import Annotation, FloatArray
 BadBoxes = Literal["error", "drop"]
 
 ROUNDING = 1e-3  # share of the side; files written with three decimals overshoot by at most half of it
+OUTLINED = "outlines taken as the straight box around them"  # what is counted for polygons, circles, masks...
 SHOWN = 5  # problems spelled out in one message
 MAX_LABEL_BYTES = 1 << 24  # a label file above 16 MiB is something else
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
+import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,10 +34,13 @@ class ListedImages:
         ValueError for a name that leads out of raw, for no image, and for several of that base name.
         """
         wanted = _inside(unicodedata.normalize("NFC", name.replace("\\", "/")))
-        for folder in folders:
-            path = self._by_path.get(posixpath.normpath(f"{folder}/{wanted}"))
-            if path is not None:
-                return path
+        unquoted = _inside(urllib.parse.unquote(wanted))  # some tools write URLs: a%20b.jpg
+        for spelling in dict.fromkeys((wanted, unquoted)):
+            for folder in folders:
+                path = self._by_path.get(posixpath.normpath(f"{folder}/{spelling}"))
+                if path is not None:
+                    findings.counts["images listed by their URL-encoded name"] += spelling != wanted
+                    return path
         found = self._by_name.get(posixpath.basename(wanted), [])
         if not found:
             raise ValueError(f"no image '{name}' below {self.raw}; put it there or take it off the list")

@@ -13,6 +13,7 @@ from data_utils.formats import coco, cvat, hyperkvasir, labelmap, labelme, voc, 
 from data_utils.formats.identity import Identity, IdentityFinder
 from data_utils.formats.labelled_image import LabelledImage
 from data_utils.formats.labels import Findings, orient_boxes
+from data_utils.formats.leftovers import check_leftovers
 from data_utils.formats.sources import Source, name_frames
 from data_utils.imaging.image_header import ImageHeader, UnreadableImage, read_header
 from data_utils.types import Annotation, Frame
@@ -89,6 +90,7 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
     if not sources:
         findings.raise_problems()
         raise InputError(f"{raw}: no images there; {_ways_on(raw)}")
+    check_leftovers(raw, sources, findings)
     finder = IdentityFinder(dataset, findings)
     stems = name_frames(sources, findings)
     frames = []

@@ -44,7 +44,8 @@ def pair_with_labels(
     for image in (image for root in roots for image in list_images(root)):
         parts = image.relative_to(raw).parts
         anchor = max((i for i, part in enumerate(parts[:-1]) if part in image_folders), default=None)
-        label = next((path for path in _label_paths(raw, parts, anchor, label_folders, suffix) if path.is_file()), None)
+        places = _label_paths(raw, parts, anchor, label_folders, suffix)
+        label = next((path for path in places if path.is_file() or path.is_symlink()), None)  # a dead link is an error
         inner = parts if anchor is None else parts[:anchor] + parts[anchor + 1 :]
         sources.append(Source(image, label, "/".join(parts), "/".join(inner)))
         claimed.add(label)

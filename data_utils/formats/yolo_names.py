@@ -21,7 +21,8 @@ from data_utils.formats.labels import breaks_line, read_label_bytes
 
 YAML_FILES = ("data.yaml", "dataset.yaml", "data.yml")
 OBJ_NAMES, OBJ_DATA = "obj.names", "obj.data"
-LIST_KEYS = ("train", "val", "valid", "validation", "test")
+LIST_KEYS = ("train", "val", "valid", "validation", "test")  # in any case: tools write Train and Validation too
+OTHER_DARKNET_KEYS = ("classes", "names", "backup", "eval")  # of obj.data; all others name lists of images
 DARKNET_LISTS = ("train.txt", "valid.txt", "test.txt")  # beside obj.names, where there is no obj.data
 MAX_BYTES = 1 << 17  # 128 KiB hold five thousand names, and PyYAML needs seconds for them
 MAX_CLASSES = 100_000
@@ -86,7 +87,9 @@ def _read_data_yaml(path: Path) -> YoloIndex:
     root = values.get("path")
     if not isinstance(root, str | None):
         raise InputError(f"{path}: path must be text, the folder of the images")
-    entries = [(key, entry) for key in LIST_KEYS for entry in _entries_of(values.get(key), key, path)]
+    written = {str(key).lower(): str(key) for key in values}
+    keys = [written[key] for key in LIST_KEYS if key in written]
+    entries = [(key, entry) for key in keys for entry in _entries_of(values[key], key, path)]
     return YoloIndex(path, names, nc, tuple(entries), root or ".", "kpt_shape" in values)
 
 
@@ -105,7 +108,7 @@ def _read_darknet(folder: Path) -> YoloIndex:
     nc = settings.get("classes", str(len(names)))
     if nc != str(len(names)):
         raise InputError(f"{data}: classes = {nc[:40]}, but {OBJ_NAMES} lists {len(names)}: {_shown(names)}; mend one")
-    entries = [(key, value) for key, value in pairs if key in LIST_KEYS and value]
+    entries = [(key, value) for key, value in pairs if value and key not in OTHER_DARKNET_KEYS]
     return YoloIndex(folder / OBJ_NAMES, names, None, tuple(entries))
 
 

@@ -7,13 +7,7 @@ when they are as that run left them. A frame that must be decoded is decoded onc
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -25,16 +19,15 @@ from numpy.typing import NDArray
 from data_utils.boxes import crop_cxcywhn
 from data_utils.config_sections import Config
 from data_utils.dataset_section import FilterSection
-from data_utils.errors import ResumableError
 from data_utils.formats.yolo import write_labels
 from data_utils.imaging.images import UnreadableImage, decode_bgr, write_image
 from data_utils.preparation.state import FrameRecord
+from data_utils.processes import available_cores, map_in_processes
 from data_utils.quality import FrameScores, Reason, crop_region, rejection_reasons, score_frame
 from data_utils.types import Annotation
 
 MIN_FRAMES_FOR_POOL = 32  # to decode; for less work, starting processes costs more than it saves
 HASH_COST = 0.05  # of checking that a frame's copies still stand, in units of making them
-CHUNK = 4  # jobs a process takes at a time
 SUFFIXES = (".jpg", ".png")  # of the copies, as dataset.image_format allows
 # undecided: a near-duplicate when last seen, so no copies were made; whether it still is one, the caller knows.
 Action = Literal["written", "reused", "excluded", "undecided"]
@@ -191,31 +184,4 @@ def run_jobs(
     if workers == 1 or expected_work < MIN_FRAMES_FOR_POOL:
         yield from map(process_frame, *arguments)
         return
-    # Spawned, not forked: OpenCV's and torch's threads do not survive a fork and can lock up the child.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker)
-    try:
-        yield from pool.map(process_frame, *arguments, chunksize=CHUNK)
-    except BrokenProcessPool:
-        raise ResumableError("a worker process died, perhaps for want of memory; run again with --workers 1") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def available_cores() -> int:
-    """Return the number of processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def start_worker() -> None:
-    """Set up a worker process: one thread, Ctrl-C left to the parent, gone when the parent is gone."""
-    cv2.setNumThreads(1)  # one process for each core already
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-    """End this worker when its parent was killed: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    yield from map_in_processes(process_frame, *arguments, workers=workers)

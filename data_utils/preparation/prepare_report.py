@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_utils.splitting.split_report import format_table
+from data_utils.splitting.split_report import format_splits
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,6 @@ class PrepareReport:
         ):
             lines += [f"  {title:<9}  {number} {what}" for what, number in counts.items() if number]
         lines += [f"  note       {note}" for note in self.notes]
-        lines += ["", format_table(self.split_rows), ""] if self.split_rows else [""]
+        lines += ["", format_splits(self.split_rows), ""] if self.split_rows else [""]
         lines += [f"  {title:<11}{path}" for title, path in self.files.items()]
         return "\n".join(lines)

@@ -24,8 +24,8 @@ from data_utils.atomic import write_text
 from data_utils.audit import audit
 from data_utils.config import load_config
 from data_utils.imaging.images import encode_image, list_images, read_bgr
-from data_utils.preparation.frame_jobs import available_cores
 from data_utils.prepare import prepare
+from data_utils.processes import available_cores
 from data_utils.synthetic import make_dataset
 
 LR_SIDE, HR_SIDE, JPEG_QUALITY = 640, 1280, 95  # the published sizes

@@ -91,7 +91,7 @@ def _parsed(line: str) -> FrameRecord | None:
         scores = values.pop("scores")
         scores = FrameScores(**{**scores, "field_xyxy": tuple(scores["field_xyxy"])})
         record = FrameRecord(scores=scores, **lists, **values)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record if _is_sound(record) else None
 

@@ -130,7 +130,7 @@ def _listed(entries: Sequence[str], part: str, raw: Path, names: Mapping[str, li
     all_filenames = dict.fromkeys(filename for filenames in names.values() for filename in filenames)
     for entry in entries:
         if entry.endswith("/"):
-            below = [filename for filename in all_filenames if filename.startswith(entry)]
+            below = [filename for filename in all_filenames if _plain(filename).startswith(_plain(entry))]
             if not below:
                 raise InputError(f"{KEY}.{part}: no frame below {raw} has a path beginning with '{entry}'")
             yield from ((filename, f"{KEY}.{part} '{entry}'") for filename in below)

@@ -14,6 +14,7 @@ from data_utils.atomic import write_csv, write_text
 from data_utils.dataset_section import DatasetSection, SplitSection
 from data_utils.errors import InputError
 from data_utils.splits import HEALTHY, HELD_OUT, PARTS, Split, SplitItem, hashed_id, lesions_suffice, shared_patients
+from data_utils.text_table import format_table
 
 LIST_NAMES = (*PARTS, *(part + HEALTHY for part in HELD_OUT))
 SUMMARY = "summary.csv"
@@ -63,7 +64,7 @@ def set_edited_lists_aside(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     try:
         written = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []  # never written, or by an older version
     moved = []
     for path in sorted(folder.glob("split*/*.txt")):
@@ -94,20 +95,9 @@ def summary_rows(splits: Sequence[Split]) -> list[dict[str, str | float]]:
     return rows
 
 
-def format_table(rows: Sequence[Mapping[str, str | float]]) -> str:
-    """Lay rows out as aligned text, words to the left and numbers to the right; nothing without rows."""
-    if not rows:
-        return ""
-    columns = list(rows[0])
-    cells = [[_heading(name) for name in columns]]
-    cells += [[str(row[name]) for name in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    is_word = [isinstance(rows[0][name], str) for name in columns]
-    aligned = (
-        "  ".join(c.ljust(w) if word else c.rjust(w) for c, w, word in zip(line, widths, is_word, strict=True))
-        for line in cells
-    )
-    return "\n".join(line.rstrip() for line in aligned)
+def format_splits(rows: Sequence[Mapping[str, str | float]]) -> str:
+    """Lay the rows of `summary_rows` out as aligned text."""
+    return format_table(rows, _heading)
 
 
 def independence_note(splits: Sequence[Split], group_kind: str) -> list[str]:
@@ -130,13 +120,13 @@ def lesion_notes(splits: Sequence[Split]) -> list[str]:
 
 
 def repeat_notes(splits: Sequence[Split]) -> list[str]:
-    """Name the splits that equal an earlier one, as happens with very few groups: their mean is no independent one."""
+    """Name the splits that train on the same frames as an earlier one: few groups, and models that are the same."""
     notes, seen = [], {}
     for k, split in enumerate(splits, start=1):
-        stems = tuple(tuple(item.stem for item in split[part]) for part in PARTS)
+        stems = tuple(item.stem for item in split["train"])
         first = seen.setdefault(stems, k)
         if first != k:
-            notes.append(f"split{k} equals split{first}: too few groups for another one")
+            notes.append(f"split{k} trains on the same frames as split{first}: too few groups for others")
     return notes
 
 

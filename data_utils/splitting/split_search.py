@@ -7,7 +7,7 @@ result depends on the order of a sum.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -84,16 +84,17 @@ class Problem:
         return np.asarray(wrong.any(axis=(-2, -1)))
 
 
-def draw(problem: Problem, rng: np.random.Generator, drawn: Set[tuple[int, ...]]) -> tuple[int, ...]:
+def draw(problem: Problem, rng: np.random.Generator, drawn: Set[tuple[bool, ...]]) -> tuple[int, ...]:
     """Return the part (0 train, 1 val, 2 test) of each group [G].
 
-    Preferred are, in this order: assignments within two points of the ratios, those not upside down, those not in
-    `drawn`; then the best balanced of a random handful. There must be an eligible group for each part.
+    Preferred are, in this order: assignments within two points of the ratios, those not upside down, those that train
+    on other groups than those in `drawn` (see `trains`); then the best balanced of a random handful. There must be an
+    eligible group for each part.
     """
     candidates = _every_assignment(problem) if problem.n_groups <= EXHAUSTIVE else _searched(problem, rng)
     frames = problem.frames(candidates)
     excess = problem.excess(frames)
-    repeated = np.array([tuple(parts) in drawn for parts in candidates.tolist()])
+    repeated = np.array([trains(parts) in drawn for parts in candidates.tolist()])
     rank = 4 * (excess > 0) + 2 * problem.is_upside_down(frames) + repeated
     best = np.flatnonzero(rank == rank.min())
     best = best[excess[best] == excess[best].min()]
@@ -101,6 +102,11 @@ def draw(problem: Problem, rng: np.random.Generator, drawn: Set[tuple[int, ...]]
     one_hot = (candidates[best][:, None, :] == np.arange(3)[:, None]).astype(np.int64)  # [A, P, G]
     balance = problem.imbalance(one_hot @ problem.strata, np.arange(3)).sum(axis=-1)
     return tuple(candidates[best[int(np.argmin(balance))]].tolist())
+
+
+def trains(parts: Iterable[int]) -> tuple[bool, ...]:
+    """Say for each group whether it trains: two splits that agree in this give the same model."""
+    return tuple(part == 0 for part in parts)
 
 
 def _every_assignment(problem: Problem) -> Ints:

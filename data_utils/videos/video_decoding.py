@@ -43,9 +43,15 @@ def open_video(path: Path) -> tuple[Any, Any]:
     return container, stream
 
 
-def decoded_frames(container: Any, stream: Any, counts: Counter[str]) -> Iterator[Any]:
-    """Yield decoded frames in display order, and None for each that failed; failures are counted by reason."""
-    packets = container.demux(stream)
+def decoded_frames(
+    container: Any, stream: Any, counts: Counter[str], *, until_keyframe: bool = False
+) -> Iterator[Any]:
+    """Yield decoded frames in display order, and None for each that failed; failures are counted by reason.
+
+    A frame decoded from a damaged one is damaged itself without saying so: with `until_keyframe`, all frames between a
+    failure and the next frame that needs no other count as failed.
+    """
+    packets, broken = container.demux(stream), False
     while True:
         try:
             packet = next(packets, None)
@@ -58,12 +64,14 @@ def decoded_frames(container: Any, stream: Any, counts: Counter[str]) -> Iterato
             frames = packet.decode()
         except av.error.FFmpegError:
             counts["frames that did not decode"] += 1
+            broken = True
             yield None
             continue
         for frame in frames:
-            if frame.is_corrupt:
+            broken = frame.is_corrupt or (broken and until_keyframe and not frame.key_frame)
+            if broken:
                 counts["damaged frames left out"] += 1
-            yield None if frame.is_corrupt else frame
+            yield None if broken else frame
 
 
 def estimated_frames(container: Any, stream: Any, rate: Fraction) -> int | None:

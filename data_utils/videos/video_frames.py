@@ -62,7 +62,7 @@ class StillReader:
 
     def __iter__(self) -> Iterator[StillFrame]:
         due, size, any_good = 0, None, False
-        for index, frame in enumerate(decoded_frames(self._container, self._stream, self.counts)):
+        for index, frame in enumerate(decoded_frames(self._container, self._stream, self.counts, until_keyframe=True)):
             self.n_decoded = index + 1
             if frame is None:
                 continue

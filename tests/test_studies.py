@@ -1,0 +1,43 @@
+"""The committed measurements keep the bounds the project promises, and the README says what they say."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_preparing_and_auditing_stay_within_their_bounds(repo_root: Path) -> None:
+    figures = json.loads((repo_root / "results/studies/preparation/benchmark.json").read_text())
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    assert figures["ratio"] <= 1.25
+    assert figures["audit_ratio"] <= 2.3
+    assert figures["peak_mb_of_a_process"] < 500
+    assert f"{figures['ratio']:.2f} times" in readme
+    assert f"{figures['audit_ratio']:.2f} times as long" in readme
+    assert f"more than {figures['peak_mb_of_a_process']} MB" in readme
+
+
+def test_planted_copies_are_found_and_distinct_frames_are_not(repo_root: Path) -> None:
+    rows = rows_of(repo_root / "results/studies/audit/recall.csv")
+    copies = [row for row in rows if not row["planted"].startswith(("nothing", "every"))]
+    sure = [row for row in copies if "cropped" not in row["planted"]]
+    assert {row["dataset"] for row in sure} == {"bccd", "vocalfolds"}
+    assert {row["share"] for row in sure} == {"1.0"}
+    assert min(float(row["share"]) for row in copies) >= 0.99
+    assert max(float(row["share"]) for row in rows if row["planted"].startswith("nothing")) <= 0.01
+
+
+def test_the_readme_has_the_denoisers_figures(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    rows = rows_of(repo_root / "results/studies/denoise/vocalfolds_256.csv")
+    for noise in {(row["looks"], row["grain"]) for row in rows}:
+        measured = [row for row in rows if (row["looks"], row["grain"]) == noise]
+        assert [row["method"] for row in measured] == ["noisy input", "median 3x3", "non-local means", "denoiser"]
+        shown = " | ".join(f"{float(row['psnr']):.1f} / {float(row['ssim']):.2f}" for row in measured)
+        assert f"| {measured[0]['n_frames']} | {shown} |" in readme
