@@ -14,7 +14,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", help="checkpoint; default: weights/best_split<N>.pt")
     parser.add_argument("--split", type=int, default=1, help="number of the hold-out split (default 1)")
-    parser.add_argument("--data", default="test", help="test, val, train, or a set named under dataset.external")
+    parser.add_argument("--data", default="test", help="test, val, train, {test,val}_healthy or an external set")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--config", help="take the data set from this config instead of the checkpoint's")
     parser.add_argument("--save-csv", action="store_true", help="also write the numbers as CSV, beside the JSON")
