@@ -14,6 +14,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--split", type=int, default=1, help="split number (default: %(default)s)")
     parser.add_argument("--weights", help="initial detector weights, overriding `pretrain`")
     parser.add_argument("--resume", nargs="?", const="newest", metavar="RUN", help="go on with a run (default: newest)")
+    parser.add_argument("--accept-changes", action="store_true", help="resume although settings, data or code changed")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--wandb-off", action="store_true", help="no Weights & Biases log")
     parser.add_argument("--skip-audit", action="store_true", help="train without looking for leaks between the parts")
@@ -49,7 +50,8 @@ def main() -> None:
     from training.run_folder import add_to_record
     from training.trainer import Trainer
 
-    trainer = Trainer(config, split, arguments.weights, arguments.device, resume=run_dir, wandb_off=arguments.wandb_off)
+    how = {"device": arguments.device, "wandb_off": arguments.wandb_off, "accept_changes": arguments.accept_changes}
+    trainer = Trainer(config, split, arguments.weights, resume=run_dir, **how)
     add_to_record(trainer.run_dir, audit=audited)
     print(trainer.describe())
     result = trainer.fit()

@@ -50,6 +50,7 @@ class OptimSection(Section):
     warmup_epochs: NonNegative = 3.0  # linear up to lr0
     clip_grad: NonNegative = 10.0  # largest gradient norm; 0 is no clipping
     accumulate: Count = 1  # batches for each optimiser step
+    sync_batch_norm: bool = False  # under torchrun: BatchNorm over the whole batch, not over each process's share
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999  # of the averaged weights; 0 is no averaging
     ema_tau: Positive = 2000.0  # steps over which the decay ramps up
 

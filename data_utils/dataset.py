@@ -1,4 +1,4 @@
-"""The training data: pairs of LR and HR frames with their boxes, and the loader that batches them.
+"""The training data: pairs of LR and HR frames with their boxes; data_utils/loader.py batches them.
 
 Every random choice comes from (run seed, epoch, index), so a sample does not depend on the number of loader processes.
 
@@ -8,20 +8,14 @@ frame's sides. Image tensors are laid out channels-last in memory (as they are d
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import NotRequired, TypedDict
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+from torch.utils.data import Dataset, default_collate
 
 from data_utils.augment import (
     ColourJitter,
@@ -34,16 +28,11 @@ from data_utils.augment import (
 )
 from data_utils.config import load_config
 from data_utils.config_sections import Config
-from data_utils.errors import InputError, ResumableError
+from data_utils.errors import InputError
 from data_utils.frame_cache import open_frames
 from data_utils.splitting.split_list import check_sizes, find_hr_partners, label_path, read_all_labels, read_split_list
 
-__all__ = [
-    "Batch", "EpochFrames", "EpochLoader", "SREYOLODataset", "Sample", "collate", "label_path", "make_loader",
-    "read_split_list",
-]  # fmt: skip
-
-IDLE = -1  # on the loader's board: this process has read no frame yet
+__all__ = ["Batch", "SREYOLODataset", "Sample", "collate", "label_path", "read_split_list"]
 
 
 class Sample(TypedDict):
@@ -65,17 +54,6 @@ class Batch(TypedDict):
     hr_image: NotRequired[Tensor]
     labels: Tensor
     img_path: list[str]
-
-
-class EpochFrames(Protocol):
-    """What `EpochLoader` asks of a data set, beside samples by index: see the methods of `SREYOLODataset`."""
-
-    @property
-    def image_paths(self) -> Sequence[Path]: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Any: ...
-    def set_epoch(self, epoch: int) -> None: ...
-    def report_progress_to(self, progress: Tensor) -> None: ...
 
 
 class SREYOLODataset(Dataset[Sample]):
@@ -203,121 +181,3 @@ def _stacked(images: Sequence[Tensor]) -> Tensor:
     # Stacked as they lie in memory: turning every picture to planes would cost more than decoding it.
     # default_collate writes straight into shared memory inside a loader process.
     return default_collate([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-
-
-class EpochOrder(Sampler[int]):
-    """The order of an epoch: the list's own, or a permutation drawn from (seed, epoch) and nothing else."""
-
-    def __init__(self, n_samples: int, shuffle: bool, seed: int) -> None:
-        self.n_samples = n_samples
-        self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.n_samples
-
-    def __iter__(self) -> Iterator[int]:
-        if not self.shuffle:
-            return iter(range(self.n_samples))
-        return iter(np.random.default_rng([self.seed, self.epoch]).permutation(self.n_samples).tolist())
-
-
-class EpochLoader(DataLoader[Any]):
-    """A DataLoader whose order and augmentation follow `set_epoch`, and whose failures name the frame."""
-
-    def __init__(self, dataset: EpochFrames, order: EpochOrder, *, workers: int, **options: Any) -> None:
-        self._frames = dataset
-        self._order = order
-        self._board = torch.full((max(workers, 1),), IDLE, dtype=torch.int64).share_memory_()
-        super().__init__(
-            dataset,  # pyright: ignore[reportArgumentType] as every map-style data set, by its methods
-            sampler=order,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=functools.partial(_start_worker, self._board) if workers else None,
-            **options,
-        )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the augmentation of `epoch` (from 0); to be called before iterating."""
-        self._order.epoch = epoch
-        self._frames.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Yield the epoch's batches, a `Batch` each for frames with their boxes.
-
-        Raises InputError in one line for a frame that cannot be read, and ResumableError naming the frames in work when
-        a loader process died (killed for memory, shared memory full).
-        """
-        try:
-            yield from self._started()
-        except InputError as error:
-            raise InputError(_last_line(str(error))) from None
-        except (RuntimeError, OSError, EOFError) as error:
-            # OSError and EOFError: a batch was on its way when the process that holds it died.
-            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
-                raise
-            in_work = [str(self._frames.image_paths[index]) for index in self._board.tolist() if index != IDLE]
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ResumableError(
-                f"a loader process died ({reason}) while it read {' or '.join(in_work)}; "
-                "look at the file, or lower run.workers or batch_size if memory ran out"
-            ) from error
-
-    def _started(self) -> Iterator[Any]:
-        """Start the epoch, and take back the signal handler with which torch raises a process's death.
-
-        It would raise anywhere in the main program. Without it the death is found here, where batches are fetched.
-        """
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if not self.num_workers or not in_main_thread or not hasattr(signal, "SIGCHLD"):  # Windows has none
-            return super().__iter__()
-        handler = signal.getsignal(signal.SIGCHLD)
-        batches = super().__iter__()
-        if handler is not None:
-            signal.signal(signal.SIGCHLD, handler)
-        return batches
-
-
-def make_loader(
-    dataset: EpochFrames,
-    batch_size: int,
-    *,
-    workers: int,
-    shuffle: bool,
-    seed: int,
-    drop_last: bool = False,
-    collate_fn: Callable[[list[Any]], Any] = collate,
-) -> EpochLoader:
-    """Make the loader of a data set; `workers` processes, 0 for none.
-
-    The order of a shuffled epoch follows from (seed, epoch). Torch's global random state is neither used nor changed.
-    """
-    # Forked processes share the decoded frames; elsewhere (macOS, Windows) forking is unsafe or unknown.
-    can_fork = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
-    return EpochLoader(
-        dataset,
-        EpochOrder(len(dataset), shuffle, seed),
-        workers=workers,
-        batch_size=batch_size,
-        drop_last=drop_last,
-        collate_fn=collate_fn,
-        multiprocessing_context="fork" if workers and can_fork else None,
-        generator=torch.Generator().manual_seed(seed),
-        pin_memory=torch.cuda.is_available(),
-    )
-
-
-def _start_worker(board: Tensor, worker_id: int) -> None:
-    cv2.setNumThreads(0)  # processes are the parallelism; OpenCV's thread pool does not survive a fork
-    info = get_worker_info()
-    assert info is not None
-    info.dataset.report_progress_to(board[worker_id : worker_id + 1])  # type: ignore[attr-defined]
-
-
-def _last_line(message: str) -> str:
-    """Return the error's own line out of the traceback that a loader process sends, any other message as it is."""
-    if not message.startswith("Caught "):
-        return message
-    return message.strip().splitlines()[-1].partition(": ")[2]

@@ -56,7 +56,8 @@ def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
 
     Raises InputError for an unknown name and for lists, labels or images that are missing or wrong.
     """
-    from data_utils.dataset import SREYOLODataset, make_loader
+    from data_utils.dataset import SREYOLODataset
+    from data_utils.loader import make_loader
 
     processed, list_file, label = _locate(config, split, data)
     manifest = processed / "manifest.csv"

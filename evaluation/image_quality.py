@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +65,16 @@ class ReconstructionQuality:
             self._sums["psnr" + suffix] += float(psnr(image, target).sum())
             self._sums["ssim" + suffix] += float(ssim(image, target).sum())
         self.stems += stems
+
+    @classmethod
+    def merged(cls, parts: Sequence[ReconstructionQuality]) -> ReconstructionQuality:
+        """Return what several processes measured, each on frames of its own, as one."""
+        whole = cls(sum(part.limit for part in parts), 0)
+        for part in parts:
+            whole.stems += part.stems
+            for name, value in part._sums.items():
+                whole._sums[name] += value
+        return whole
 
     def means(self) -> dict[str, float | None]:
         """Return the mean of each measure over the frames; None before the first one or where one was not finite."""

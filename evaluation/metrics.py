@@ -22,10 +22,10 @@ __all__ = [
     "compute_ap50_by_size",
     "detection_metrics",
     "evaluate_full",
+    "logged_metrics",
     "measure_fps",
     "measure_gflops",
     "measure_speed",
-    "quick_validate",
 ]
 
 Metrics = dict[str, Any]
@@ -85,22 +85,13 @@ def detection_metrics(results: Sequence[FrameResult], config: Config) -> Metrics
     }
 
 
-def quick_validate(
-    model: nn.Module,
-    loader: Any,
-    device: torch.device | str,
-    config: Config,
-    sizes: Sizes | None = None,
-    *,
-    precision: str = "fp32",
-    sr_frames: int = 0,
+def logged_metrics(
+    results: Sequence[FrameResult], config: Config, quality: ReconstructionQuality | None, sizes: Sizes | None = None
 ) -> Metrics:
-    """Score one pass for the log of a training: the measures `LOGGED`, "ap50[<class>]" with several classes; no timing.
+    """Score one pass for the log of a training: the measures `LOGGED`, "ap50[<class>]" with several classes.
 
-    With `sr_frames` above 0, a branch, and HR frames in the batches, PSNR and SSIM over about that many frames too.
+    PSNR and SSIM are there too where `quality` has measured frames.
     """
-    quality = ReconstructionQuality(sr_frames, _n_frames(loader)) if sr_frames else None
-    results = predict(model, loader, device, config, sizes, precision=precision, quality=quality)
     full = detection_metrics(results, config)
     by_class = {f"ap50[{row['name']}]": row["ap50"] for row in full["per_class"]} if config.dataset.nc > 1 else {}
     return {**{name: full[name] for name in LOGGED}, **by_class, **_reconstruction(quality, sizes)}

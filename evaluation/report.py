@@ -36,7 +36,7 @@ def format_value(value: float | int | None, digits: int = 3) -> str:
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return (key, label, value as text) of the measures that `metrics` holds, in reading order.
 
-    `metrics` is what evaluate_full or quick_validate returned; what it lacks is left out.
+    `metrics` is what evaluate_full or logged_metrics returned; what it lacks is left out.
     """
     rows: list[tuple[str, str, str]] = []
 

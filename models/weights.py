@@ -112,6 +112,11 @@ def write_checkpoint(path: str | Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except RuntimeError as error:
+        # torch.save hides a full disk behind an error of its own.
+        if isinstance(error.__context__, OSError):
+            raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

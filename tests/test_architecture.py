@@ -19,7 +19,7 @@ from source_rules import MODULES, NAMES, ROOT, Module, imports
 TORCH_ROOMS = {"models", "training"}
 TORCH_FREE = {"models.predictor"}  # in those rooms: runs where only an ONNX runtime is installed
 TORCH_MODULES = {
-    "data_utils.dataset", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
+    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
     "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics",
     "evaluation.predictions",
 }  # fmt: skip
@@ -42,6 +42,8 @@ TESTED_BY = {
     "deployment.export": "test_export",
     "deployment.sources": "test_sources",
     "export": "test_export",
+    "training.run_report": "test_trainer",
+    "training.sync_batch_norm": "test_distributed",
     "infer": "test_infer_command",
 }
 

@@ -18,8 +18,9 @@ from torch.utils.data import get_worker_info
 from data_utils import frame_cache
 from data_utils.config import load_config
 from data_utils.config_sections import Config
-from data_utils.dataset import SREYOLODataset, label_path, make_loader, read_split_list
+from data_utils.dataset import SREYOLODataset, label_path, read_split_list
 from data_utils.errors import InputError, ResumableError
+from data_utils.loader import make_loader
 from data_utils.splitting import split_list
 
 SIDE = 64

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import PreparedSet
+from stopped_runs import stop_in_epoch
 
 from data_utils.config import override_config
 from data_utils.config_sections import Config
@@ -34,16 +35,7 @@ def config(tiny_prepared: PreparedSet, tmp_path: Path) -> Config:
 def stopped_after_one_epoch(config: Config, trainer_class: Any) -> Path:
     """Train one epoch of two and let the second one fail; return the run's folder."""
     trainer = trainer_class(override_config(config, ["epochs=2"]), device="cpu", wandb_off=True)
-    train_one_epoch = trainer._train_one_epoch
-
-    def fail_in_the_second(epoch: int, *arguments: Any) -> dict[str, Any]:
-        if epoch == 1:
-            raise KeyboardInterrupt
-        return train_one_epoch(epoch, *arguments)
-
-    trainer._train_one_epoch = fail_in_the_second
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit()
+    stop_in_epoch(trainer, 2)
     return trainer.run_dir
 
 
@@ -61,11 +53,14 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(config: Config) -> None:
     del older["task"], older["format"]
     older["progress"]["best_ap50"] = older["progress"].pop("best_score")
     del older["config"]["denoise"]  # settings it could not know have their defaults
-    older["config_hash"] = "of other keys"
+    for key in ("config_hash", "data", "lists", "code", "versions", "wandb_id"):
+        del older[key]
     older["progress"]["best_ap50"] = 0.75
     write_checkpoint(run_dir / "last.pt", older)
     defaults = override_config(config, ["epochs=2", "denoise={width: 32, levels: 3, crop: 128, eval_frames: 64}"])
-    resumed = Trainer(defaults, device="cpu", resume=run_dir, wandb_off=True)
+    with pytest.raises(InputError, match="not recorded in this checkpoint: data, lists, code, versions, config_hash"):
+        Trainer(defaults, device="cpu", resume=run_dir, wandb_off=True)
+    resumed = Trainer(defaults, device="cpu", resume=run_dir, wandb_off=True, accept_changes=True)
     assert (resumed.progress.epoch, resumed.progress.best_score) == (1, 0.75)
     result = resumed.fit()
     assert (result["epochs_trained"], result["ap50"], result["best_epoch"]) == (2, 0.75, 1)
@@ -75,5 +70,5 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(config: Config) -> None:
 
 def test_other_settings_are_not_resumed(config: Config) -> None:
     run_dir = stopped_after_one_epoch(config, DenoiseTrainer)
-    with pytest.raises(InputError, match="made with other settings"):
+    with pytest.raises(InputError, match=r"settings: denoise\.grain 0\.0 -> 1"):
         DenoiseTrainer(override_config(config, ["epochs=2", "denoise.grain=1"]), device="cpu", resume=run_dir)

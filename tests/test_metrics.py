@@ -9,14 +9,16 @@ import torch
 from evaluation_samples import batch, fake_detector, frame_result, small_config
 
 from evaluation import metrics as module
+from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import (
     LOGGED,
     compute_ap50,
     compute_ap50_by_size,
     detection_metrics,
     evaluate_full,
-    quick_validate,
+    logged_metrics,
 )
+from evaluation.predictions import predict
 
 SMALL, MEDIUM = (10, 10, 40, 30), (100, 100, 160, 160)
 
@@ -86,11 +88,13 @@ def test_the_hits_iou_is_the_configs():
 def test_validation_gives_plain_numbers_for_a_log():
     loader = [batch(["a", "b"], [(0, 0, 0.5, 0.5, 0.25, 0.25)], hr=True)]
     model = fake_detector([(48, 48, 24, 24, 0, 0.9)], branch=True)
-    logged = quick_validate(model, loader, "cpu", small_config())
+    config, quality = small_config(), ReconstructionQuality(1, 2)
+    results = predict(model, loader, "cpu", config, quality=quality)
+    logged = logged_metrics(results, config, None)
     assert set(logged) == {*LOGGED, "ap50[lesion]", "ap50[polyp]"}
     assert logged["ap50"] == logged["ap50[lesion]"] == pytest.approx(1.0)
     assert logged["n_healthy_alarmed"] == 1
-    assert quick_validate(model, loader, "cpu", small_config(), sr_frames=1)["psnr"] == pytest.approx(100.0)
+    assert logged_metrics(results, config, quality)["psnr"] == pytest.approx(100.0)
 
 
 def test_everything_is_measured_and_parameters_are_those_of_inference():

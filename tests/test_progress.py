@@ -7,7 +7,8 @@ import pytest
 from training.loss import LOSS_COLUMNS
 from training.progress import Progress, ProgressPrinter, Score
 
-ROW = {"total_loss": 3.0, "l_sr": 0.1, "l_bbox": 0.2, "l_dfl": 0.3, "l_cls": 0.4, "lr": 0.002, "images_per_s": 12.34}
+TERMS = {"total_loss": 3.0, "l_sr": 0.1, "l_bbox": 0.2, "l_dfl": 0.3, "l_cls": 0.4}
+ROW = {**TERMS, "lr": 0.002, "images_per_s": 12.34, "memory_gb": 1.26}
 
 
 def test_better_means_strictly_higher_and_none_always_counts() -> None:
@@ -32,8 +33,9 @@ def test_the_state_of_an_earlier_version_is_understood() -> None:
 
 
 def test_another_task_has_its_own_terms_and_score(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressPrinter(1, 1, 0, ("total_loss",), Score("psnr", "PSNR")) as printer:
-        printer.epoch(1, {"total_loss": 0.05, "lr": 0.002, "images_per_s": 1.0, "psnr": 27.25})
+    printer = ProgressPrinter(1, 1, 0, ("total_loss",), Score("psnr", "PSNR"))
+    printer.epoch(1, {"total_loss": 0.05, "lr": 0.002, "images_per_s": 1.0, "memory_gb": 1.0, "psnr": 27.25})
+    printer.close()
     line = capsys.readouterr().out
     assert "total_loss 0.050  lr 0.002  PSNR 27.250" in line
 
@@ -42,10 +44,11 @@ def test_another_task_has_its_own_terms_and_score(capsys: pytest.CaptureFixture[
     ("scores", "expected"), [({"ap50": 0.5}, "AP50 0.500"), ({"ap50": None}, "AP50 n/a"), ({}, "AP50 -")]
 )
 def test_an_epoch_is_one_line(capsys: pytest.CaptureFixture[str], scores: dict, expected: str) -> None:
-    with ProgressPrinter(4, 10, 0, LOSS_COLUMNS, Score("ap50", "AP50")) as printer:
-        printer.batch()
-        printer.epoch(1, {**ROW, **scores})
+    printer = ProgressPrinter(4, 10, 0, LOSS_COLUMNS, Score("ap50", "AP50"))
+    printer.batch()
+    printer.epoch(1, {**ROW, **scores})
+    printer.close()
     line = capsys.readouterr().out
     assert line.count("\n") == 1
-    for part in ("epoch   1/4", "sr 0.100", "lr 0.002", "12.3 img/s", "left", expected):
+    for part in ("epoch   1/4", "sr 0.100", "lr 0.002", "12.3 img/s", "1.3 GB", "left", expected):
         assert part in line

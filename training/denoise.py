@@ -43,6 +43,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", type=int, help="split number (default: 1; with --evaluate: the run's)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where --apply puts processed/ and splits/")
     parser.add_argument("--weights", help="denoiser to start training from (default: random weights)")
+    parser.add_argument("--accept-changes", action="store_true", help="resume although settings, data or code changed")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--wandb-off", action="store_true", help="no Weights & Biases log")
     parser.add_argument("--skip-audit", action="store_true", help="train without looking for leaks between the parts")
@@ -95,9 +96,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from training.denoise_task import DenoiseTrainer
     from training.run_folder import add_to_record
 
-    trainer = DenoiseTrainer(
-        config, split, arguments.weights, arguments.device, resume=run_dir, wandb_off=arguments.wandb_off
-    )
+    how = {"device": arguments.device, "wandb_off": arguments.wandb_off, "accept_changes": arguments.accept_changes}
+    trainer = DenoiseTrainer(config, split, arguments.weights, resume=run_dir, **how)
     add_to_record(trainer.run_dir, audit=audited)
     print(trainer.describe(), flush=True)
     result = trainer.fit()

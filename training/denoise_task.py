@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from data_utils.dataset import EpochLoader, make_loader
+from data_utils.loader import EpochLoader, make_loader
 from data_utils.speckle_set import SpeckleDataset
 from evaluation.denoising import validate_denoiser
 from evaluation.predictions import as_float

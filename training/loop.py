@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import abc
 import math
+import secrets
 import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from data_utils.config import config_from_dict, config_hash
 from data_utils.config_sections import Config
-from data_utils.dataset import EpochFrames, EpochLoader
-from data_utils.errors import InputError, InterruptedRun, ResumableError
+from data_utils.errors import NO_ROOM, InterruptedRun, ResumableError
+from data_utils.loader import EpochFrames, EpochLoader
 from data_utils.stop import StopSignal
 from evaluation.plots import redraw
 from evaluation.predictions import as_float
 from models.precision import pick_precision
-from models.weights import check_task, pick_device, save_model
-from training.checkpoint import BEST, newest_checkpoint, random_state, restore, save_last
+from models.weights import pick_device, save_model
+from training import distributed
+from training.checkpoint import BEST, save_last
 from training.ema import Model, ModelEMA
+from training.foundations import code_part, config_part, data_part
+from training.memory import naming_what_to_lower, peak_gigabytes
+from training.open_run import open_run
 from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
-from training.progress import Progress, ProgressPrinter, Score
-from training.run_folder import finish_record, is_finished, new_run_dir, write_record
-from training.run_log import RunLog
+from training.progress import Progress, Score, epochs_table
+from training.run_folder import add_to_record, finish_record
+from training.run_report import RunReport
+from training.run_state import capture, seed_generators
+from training.sync_batch_norm import synchronise_batch_norm
 
 Data = TypeVar("Data", bound=EpochFrames)
 
@@ -43,8 +49,9 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     A subclass says what is trained (`_new_model`, `_initialise`), on what (`_dataset`, `_loader`), against which loss
     (`_new_criterion`, `_terms_of`) and how it is judged (`_measure`).
 
-    weights: initial weights. resume: the run folder to go on with. Raises InputError for missing data, weights or
-    devices before anything is written.
+    weights: initial weights. resume: the run folder to go on with; with `accept_changes` even if settings, data or code
+    have changed since. Under torchrun, each process trains on its share of every batch. Raises InputError for missing
+    data, weights or devices before anything is written.
     """
 
     task: ClassVar[str]  # stands in records and checkpoints: a run goes on only under the task that began it
@@ -60,13 +67,16 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         device: str = "auto",
         resume: Path | None = None,
         wandb_off: bool = False,
+        accept_changes: bool = False,
     ) -> None:
         self.config, self.split, self.wandb_off = config, split, wandb_off
-        self.device = pick_device(device)
+        self.device = pick_device(distributed.join(device))
         self.precision = pick_precision(config.run.precision, self.device)
         self._open_data()
+        files = {"train": self._files(self.train_set), "val": self._files(self.val_set)}
+        self.foundations = {**config_part(config), **data_part(files), **code_part()}
 
-        torch.manual_seed(config.seed)
+        seed_generators(config.seed)
         model = self._new_model()
         self.origin = f"resumed from {resume}" if resume else self._initialise(model, weights)
         layout = torch.channels_last if config.run.channels_last else torch.contiguous_format
@@ -75,8 +85,12 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         self.optimizer = build_optimizer(self.model, config)
         self.scaler = torch.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.ema = ModelEMA(self.model, config.optim.ema_decay, config.optim.ema_tau)
+        if config.optim.sync_batch_norm:
+            self.model = synchronise_batch_norm(self.model, self.device)
         self.progress = Progress()
-        self.run_dir = self._open_run(resume)
+        self.wandb_id, self.lock = secrets.token_hex(4), None
+        self.run_dir = open_run(self, resume, accept_changes)
+        self.saved_epoch = self.progress.epoch
 
     def _open_data(self) -> None:
         """Open both data sets; raises InputError for what is wrong with them."""
@@ -86,6 +100,10 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     @abc.abstractmethod
     def _dataset(self, part: str, training: bool) -> Data:
         """Return the frames of split list `part`."""
+
+    def _files(self, dataset: Data) -> Sequence[Path]:
+        """Return the files that decide what is learnt from `dataset`, in the order of its list."""
+        return dataset.image_paths
 
     @abc.abstractmethod
     def _loader(self, dataset: Data) -> EpochLoader:
@@ -132,19 +150,24 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         at a batch edge with InterruptedRun, a loss that is not finite with NonFiniteLossError, before it is followed.
         """
         started = time.monotonic()
-        config, progress = self.config, self.progress
-        log = RunLog(self.run_dir, config, self.wandb_off, resumed_epoch=progress.epoch)
-        printer = ProgressPrinter(config.epochs, len(self.train_loader), progress.batches, self.terms, self.score)
-        with printer, StopSignal() as stop:
-            try:
-                while progress.epoch < config.epochs and not self._out_of_patience():
-                    row = self._train_one_epoch(progress.epoch, log, printer, stop)
-                    row |= self._validate()
-                    self._finish_epoch(row, log)
-                    printer.epoch(progress.epoch, row)
-            finally:
-                log.close()
-        return self._close(time.monotonic() - started)
+        try:
+            with RunReport(self, silent=not distributed.is_main()) as report, StopSignal() as stop:
+                while self.progress.epoch < self.config.epochs and not self._out_of_patience():
+                    row = self._train_one_epoch(report, stop)
+                    self._finish_epoch(row | self._validate(), report)
+            return self._close(time.monotonic() - started)
+        except ResumableError as error:
+            if distributed.is_main():
+                add_to_record(self.run_dir, stopped=str(error))
+            raise
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            place = error.filename2 or error.filename or self.run_dir
+            raise ResumableError(f"{place}: {error.strerror}; make room, then: {self._way_on()}") from error
+        finally:
+            if self.lock is not None:
+                self.lock.release()
 
     def describe(self) -> str:
         """Return what is about to be trained, for the terminal."""
@@ -163,6 +186,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         scored = "n/a (nothing to validate on)" if best is None else f"{best:.3f}"
         stopped = "" if result["epochs_trained"] == self.config.epochs else ", stopped early"
         lines = [
+            epochs_table(self.run_dir, {"best": result["best_epoch"], "last": result["epochs_trained"]}),
             f"best validation {self.score.label} {scored} in epoch {result['best_epoch']} of {result['epochs_trained']}"
             f"{stopped}, {result['seconds'] / 60:.1f} min",
             *(f"  {path}" for path in (result["best"], *sorted(map(str, self.run_dir.glob("*.png"))))),
@@ -170,53 +194,59 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         ]
         return "\n".join(lines)
 
-    def _train_one_epoch(
-        self, epoch: int, log: RunLog, printer: ProgressPrinter, stop: StopSignal
-    ) -> dict[str, Any]:
+    def _train_one_epoch(self, report: RunReport, stop: StopSignal) -> dict[str, Any]:
         config, progress = self.config, self.progress
         self.model.train()
-        self.train_loader.set_epoch(epoch)
+        self.train_loader.set_epoch(progress.epoch)
         n_batches, accumulate = len(self.train_loader), config.optim.accumulate
         steps_per_epoch = math.ceil(n_batches / accumulate)
         sums, images, started = torch.zeros(len(self.terms)), 0, time.monotonic()
         for index, batch in enumerate(self.train_loader):
             set_learning_rate(self.optimizer, learning_rate(progress.step, steps_per_epoch, config))
+            with naming_what_to_lower("batch_size", config.batch_size, f" optim.accumulate={2 * accumulate}"):
+                total_loss, terms = self._loss(batch)
+                self.scaler.scale(total_loss / accumulate).backward()
+                if (index + 1) % accumulate == 0 or index + 1 == n_batches:
+                    self._step()
 
-            losses = self._loss(batch)
-            self.scaler.scale(losses["total_loss"] / accumulate).backward()
-            if (index + 1) % accumulate == 0 or index + 1 == n_batches:
-                self._step()
-
-            terms = torch.stack([losses[name].detach() for name in self.terms]).cpu()
-            sums, images, progress.batches = sums + terms, images + len(batch["img_path"]), progress.batches + 1
-            log.batch(epoch + 1, progress.batches, dict(zip(self.terms, terms.tolist(), strict=True)))
-            printer.batch()
+            progress.batches += 1
+            sums, images = sums + terms, images + len(batch["img_path"])
+            report.batch(dict(zip(self.terms, terms.tolist(), strict=True)))
             self._stop_at_the_edge(stop)
         means = dict(zip(self.terms, (sums / n_batches).tolist(), strict=True))
-        lr = self.optimizer.param_groups[0]["lr"]
-        return {**means, "lr": lr, "images_per_s": images / (time.monotonic() - started)}
+        images_per_s = sum(distributed.gathered(images)) / (time.monotonic() - started)
+        machine = {"images_per_s": images_per_s, "memory_gb": peak_gigabytes(self.device)}
+        return {**means, "lr": self.optimizer.param_groups[0]["lr"], **machine}
 
     def _stop_at_the_edge(self, stop: StopSignal) -> None:
-        if stop.number is not None:
-            resume = f"{self.command} --resume {shlex.quote(str(self.run_dir))}"
-            way_on = f"the last finished epoch is saved; go on with: {resume}"
-            if self.progress.epoch == 0:
-                way_on = "no epoch was finished, so there is nothing to resume: start again"
-            raise InterruptedRun(f"stopped by {signal.Signals(stop.number).name}; {way_on}", 128 + stop.number)
+        """Raise InterruptedRun if a signal came, in all processes at the same edge."""
+        if number := distributed.greatest(int(stop.number or 0), self.device):
+            raise InterruptedRun(f"stopped by {signal.Signals(number).name}; {self._way_on()}", 128 + number)
 
-    def _loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Forward and loss of one batch; a loss that is not finite is refused before it reaches the weights."""
+    def _way_on(self) -> str:
+        resume = f"{self.command} --resume {shlex.quote(str(self.run_dir))}"
+        return f"epoch {self.saved_epoch} is saved; go on with: {resume}"
+
+    def _loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Forward and loss of one batch: the loss to follow, and the values of `terms` on the CPU.
+
+        A loss that is not finite is refused before it reaches the weights. The values are fetched here, before the
+        backward pass is queued, so that a GPU is not waited for twice.
+        """
         losses = self._terms_of(batch)
-        if not torch.isfinite(losses["total_loss"]):
-            terms = ", ".join(f"{name} {float(losses[name].detach()):.4g}" for name in self.terms)
+        own = torch.stack([losses[name].detach() for name in self.terms])
+        terms = (distributed.summed(own) / distributed.world_size()).cpu()
+        if not torch.isfinite(terms[0]):
+            values = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.terms, terms.tolist(), strict=True))
             files = ", ".join(Path(path).name for path in batch["img_path"])
             raise NonFiniteLossError(
-                f"the loss is not finite in epoch {self.progress.epoch + 1}: {terms}; files: {files}; look at them, "
+                f"the loss is not finite in epoch {self.progress.epoch + 1}: {values}; files: {files}; look at them, "
                 "or start again with a lower lr0 or run.precision=fp32"
             )
-        return losses
+        return losses["total_loss"], terms
 
     def _step(self) -> None:
+        distributed.average_gradients(self.model.parameters())
         self.scaler.unscale_(self.optimizer)
         clip_gradients(self.model.parameters(), self.config.optim.clip_grad)
         self.scaler.step(self.optimizer)
@@ -228,55 +258,30 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     def _validate(self) -> dict[str, Any]:
         """Score the averaged weights on the validation frames, and draw a panel every few epochs."""
         config, epoch = self.config, self.progress.epoch + 1
+        distributed.average_buffers(self.model)
+        distributed.average_buffers(self.ema.model)
         last = epoch == config.epochs
-        metrics = self._measure() if epoch % config.run.val_every == 0 or last else {}
-        if config.run.panel_every and (epoch % config.run.panel_every == 0 or last):
+        with naming_what_to_lower("eval.batch_size", config.eval.batch_size or config.batch_size):
+            metrics = self._measure() if epoch % config.run.val_every == 0 or last else {}
+        if distributed.is_main() and config.run.panel_every and (epoch % config.run.panel_every == 0 or last):
             self._save_panel(self.run_dir / "panels" / f"epoch_{epoch:03}.npz")
         return metrics
 
-    def _finish_epoch(self, row: dict[str, Any], log: RunLog) -> None:
+    def _finish_epoch(self, row: dict[str, Any], report: RunReport) -> None:
         progress, key = self.progress, self.score.key
         progress.epoch += 1
-        if key in row and progress.is_better(row[key]):
+        is_best = key in row and progress.is_better(row[key])
+        if is_best:
             progress.best_score, progress.best_epoch = row[key], progress.epoch
+        if not distributed.is_main():
+            return
+        if is_best:
             where = {"task": self.task, "split": self.split, "run": self.run_dir.name}
             meta = {**where, "epoch": progress.epoch, "metrics": {f"val_{key}": row[key]}}
             save_model(self.run_dir / BEST, self.ema.model, self.config, meta)
-        log.epoch(progress.epoch, progress.batches, row)
-        save_last(self.run_dir, self._state())
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "config_hash": config_hash(self.config),
-            "task": self.task,
-            "run": self.run_dir.name,
-            "split": self.split,
-            "epoch": self.progress.epoch,
-            "progress": self.progress.state(),
-            "model": self.model.state_dict(),
-            "ema": self.ema.model.state_dict(),
-            "ema_updates": self.ema.updates,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "random": random_state(),
-        }
-
-    def _open_run(self, resume: Path | None) -> Path:
-        if resume is None:
-            run_dir = new_run_dir(self.config, self.split, self.task)
-            how = {"task": self.task, "device": str(self.device), "precision": self.precision}
-            write_record(run_dir, self.config, self.split, **how)
-            return run_dir
-        if is_finished(resume):
-            raise InputError(f"{resume}: this run is finished; nothing to resume")
-        path, checkpoint = newest_checkpoint(resume)
-        check_task(checkpoint, self.task, str(path))
-        # Settings are compared, not their hash: a key that is newer than the checkpoint has its default in both.
-        if config_from_dict(checkpoint["config"], f"{path}: config") != self.config:
-            raise InputError(f"{path}: was made with other settings; resume without overrides, or start a new run")
-        restore(self, checkpoint, str(path))
-        return resume
+        report.epoch(row)
+        save_last(self.run_dir, capture(self))
+        self.saved_epoch = progress.epoch
 
     def _close(self, seconds: float) -> dict[str, Any]:
         progress = self.progress
@@ -287,9 +292,10 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
             "epochs_trained": progress.epoch,
             "seconds": round(seconds, 1),
         }
-        redraw(self.run_dir)
-        finish_record(self.run_dir, result)
-        self._publish()
+        if distributed.is_main():
+            redraw(self.run_dir)
+            finish_record(self.run_dir, result)
+            self._publish()
         return {"run_dir": str(self.run_dir), **result}
 
     def _input(self, images: Tensor) -> Tensor:

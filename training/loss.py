@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.backbone import ultralytics_module
 from models.sre_yolo import SREYOLO
+from training.distributed import share_of_mean, summed
 
 # term -> the constructor's weight for it, in the paper's order
 LOSS_TERMS = {"l_sr": "c1", "l_bbox": "c2", "l_dfl": "c3", "l_cls": "c4"}
@@ -25,6 +26,9 @@ class SREYOLOLoss(nn.Module):
     l_sr: mean absolute error against the HR frame. l_bbox: 1 - CIoU. l_dfl: distribution focal loss. l_cls: BCE. The
     last three are YOLOv8's, normalised by the sum of the task-aligned target scores.
 
+    Under torchrun each process sees its share of the batch; its terms are weighted so that their mean over processes is
+    the term of the whole batch, normalised by the whole batch's target scores.
+
     loss_scale: `sum` is the plain sum above. `batch` multiplies the detection terms, and not L_SR, by the batch size,
     as ultralytics and SuperYOLO do; the branch's effective weight is then c1 / B.
     """
@@ -34,6 +38,8 @@ class SREYOLOLoss(nn.Module):
         self.weights = {"l_sr": c1, "l_bbox": c2, "l_dfl": c3, "l_cls": c4}
         self.loss_scale = loss_scale
         self._detection_loss = ultralytics_module("utils.loss").v8DetectionLoss(model.backbone.detector)
+        self._detection_loss.assigner.register_forward_hook(self._keep_target_scores)
+        self._target_scores: Tensor | None = None
 
     def forward(self, model_output: dict[str, Any], targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compare the model's output with float `labels` [N, 6] (index in batch, class, cx, cy, w, h in [0, 1]) and,
@@ -46,7 +52,7 @@ class SREYOLOLoss(nn.Module):
         raw = predictions[1] if isinstance(predictions, tuple) else predictions
         l_sr = self._sr_term(model_output["sr_output"], targets)
         terms = {"l_sr": l_sr, **self._detection_terms(raw, targets["labels"])}
-        batch_scale = raw["scores"].shape[0] if self.loss_scale == "batch" else 1
+        batch_scale = self._batch_size(raw["scores"]) if self.loss_scale == "batch" else 1
         scale = {"l_sr": 1, "l_bbox": batch_scale, "l_dfl": batch_scale, "l_cls": batch_scale}
         total = torch.stack([self.weights[name] * scale[name] * terms[name] for name in LOSS_TERMS]).sum()
         return {"total_loss": total, **terms}
@@ -57,7 +63,8 @@ class SREYOLOLoss(nn.Module):
         hr_image = targets["hr_image"]
         if hr_image.shape != sr_output.shape:  # l1_loss would stretch a batch of one over the others
             raise ValueError(f"hr_image is {list(hr_image.shape)}, the branch's output {list(sr_output.shape)}")
-        return F.l1_loss(sr_output.float(), hr_image.float())
+        n_frames = hr_image.new_tensor(float(len(hr_image)))
+        return F.l1_loss(sr_output.float(), hr_image.float()) * share_of_mean(n_frames)
 
     def _detection_terms(self, raw: dict[str, Any], labels: Tensor) -> dict[str, Tensor]:
         # The assigner works in float32: half precision would round box coordinates to several pixels.
@@ -66,4 +73,13 @@ class SREYOLOLoss(nn.Module):
         preds = {"boxes": raw["boxes"].float(), "scores": raw["scores"].float(), "feats": raw["feats"]}
         batch = {"batch_idx": labels[:, 0], "cls": labels[:, 1], "bboxes": labels[:, 2:]}
         _, (l_bbox, l_cls, l_dfl), _ = self._detection_loss.get_assigned_targets_and_loss(preds, batch)
-        return {"l_bbox": l_bbox, "l_dfl": l_dfl, "l_cls": l_cls}
+        assert self._target_scores is not None
+        share = share_of_mean(self._target_scores.sum(), floor=1.0)  # v8DetectionLoss divides by at least 1
+        return {"l_bbox": l_bbox * share, "l_dfl": l_dfl * share, "l_cls": l_cls * share}
+
+    def _keep_target_scores(self, _assigner: nn.Module, _inputs: Any, assigned: tuple[Tensor, ...]) -> None:
+        self._target_scores = assigned[2]
+
+    @staticmethod
+    def _batch_size(scores: Tensor) -> int:
+        return int(summed(scores.new_tensor(float(len(scores)))))

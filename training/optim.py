@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data_utils.config_sections import Config
 
@@ -48,6 +48,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
         group["lr"] = value
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> float:
-    """Scale gradients so that their joint L2 norm is at most `limit` (0: leave them); returns the norm before."""
-    return float(nn.utils.clip_grad_norm_(list(parameters), limit or math.inf))
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
+    """Scale gradients so that their joint L2 norm is at most `limit` (0: leave them); returns the norm before.
+
+    The norm stays on its device: asking for its value would wait for the backward pass.
+    """
+    return nn.utils.clip_grad_norm_(list(parameters), limit or math.inf)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import TracebackType
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
+
+from data_utils.text_table import format_table
 
 _FORMER_NAMES = {"best_ap50": "best_score"}  # in the checkpoints of earlier versions
 
@@ -62,12 +65,8 @@ class ProgressPrinter:
         )
         self._started, self._epochs_before = time.monotonic(), None
 
-    def __enter__(self) -> ProgressPrinter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Take the bar away."""
         self._bar.close()
 
     def batch(self) -> None:
@@ -75,13 +74,13 @@ class ProgressPrinter:
         self._bar.update()
 
     def epoch(self, epoch: int, row: dict[str, Any]) -> None:
-        """Print the epoch's line: terms, learning rate, score, images/s and the time left."""
+        """Print the epoch's line: terms, learning rate, score, images/s, most memory held (GB) and the time left."""
         if self._epochs_before is None:
             self._epochs_before = epoch - 1
         elapsed = time.monotonic() - self._started
         left = elapsed / (epoch - self._epochs_before) * (self.n_epochs - epoch)
         terms = " ".join(f"{name.removeprefix('l_')} {row[name]:.3f}" for name in self.terms)
-        speed = f"{row['images_per_s']:.1f} img/s  {_clock(left)} left"
+        speed = f"{row['images_per_s']:.1f} img/s  {row['memory_gb']:.1f} GB  {_clock(left)} left"
         line = f"epoch {epoch:>3}/{self.n_epochs}  {terms}  lr {row['lr']:.2g}  {self._scored(row)}  {speed}"
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
@@ -91,6 +90,15 @@ class ProgressPrinter:
         if key not in row:  # an epoch that was not validated
             return f"{label} -    "
         return f"{label} n/a  " if row[key] is None else f"{label} {row[key]:.3f}"
+
+
+def epochs_table(run_dir: Path, epochs: Mapping[str, int]) -> str:
+    """Return a table of what log.csv says of some epochs ({title: epoch}), a measure in each line."""
+    with open(run_dir / "log.csv", encoding="utf-8", newline="") as file:
+        rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
+    chosen = {title: rows.get(epoch, {}) for title, epoch in epochs.items()}
+    names = [name for name in next(iter(rows.values()), {}) if any(row.get(name) for row in chosen.values())]
+    return format_table([{"": name} | {title: row.get(name) or "-" for title, row in chosen.items()} for name in names])
 
 
 def _clock(seconds: float) -> str:

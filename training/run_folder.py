@@ -20,45 +20,47 @@ from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from models.weights import DETECTION, check_task
 from training.checkpoint import BEST, LAST
+from training.run_lock import LOCK, OWNER, is_held
 
 RUN_RECORD = "run.json"
 
 
 def new_run_dir(config: Config, split: int, task: str = DETECTION) -> Path:
-    """Make and return `<results>/runs/<name>`; raises InputError when a named run exists."""
+    """Make and return `<results>/runs/<name>`; raises InputError when a named run exists.
+
+    A named folder that a run was killed in before it saved anything is taken again.
+    """
     runs = Path(config.run.results_dir) / "runs"
     if config.run.name:
         run_dir = runs / config.run.name
-        if run_dir.exists():
+        if run_dir.exists() and not _never_began(run_dir):
             raise InputError(f"{run_dir}: this run exists; go on with --resume {run_dir}, or choose another run.name")
     else:
         kind = "" if task == DETECTION else f"{task}_"
         name = f"{config.dataset.name}_split{split}_{kind}{time.strftime('%Y%m%d-%H%M%S')}"
         free = [name, *(f"{name}-{n}" for n in range(2, 100))]
         run_dir = next(runs / candidate for candidate in free if not (runs / candidate).exists())
-    run_dir.mkdir(parents=True)
+    run_dir.mkdir(parents=True, exist_ok=bool(config.run.name))
     return run_dir
 
 
 def resumed_run(
     asked: str, config_path: str, split: int, overrides: list[str], task: str = DETECTION
 ) -> tuple[Path, Config, int]:
-    """Resolve `--resume [RUN]` into run folder, the settings it was started with, and its split.
+    """Resolve `--resume [RUN]` into run folder, its settings with `overrides` laid over, and its split.
 
-    Raises InputError when there is no such run, when it is one of another task, or when overrides are given: a resumed
-    run keeps its settings.
+    Raises InputError when there is no such run, or when it is one of another task. Whether it may go on with other
+    settings than it had is for training/open_run.py to say.
     """
-    if overrides:
-        raise InputError(f"--resume goes on with the run's own settings; leave out {' '.join(overrides)}")
     run_dir = newest_run_dir(load_config(config_path), split, task) if asked == "newest" else Path(asked)
     if run_dir.is_file():
         run_dir = run_dir.parent
-    record = _read_record(run_dir)
+    record = read_record(run_dir)
     its_split = record.get("split")
     if not isinstance(its_split, int):
         raise InputError(f"--resume {asked}: not a run folder (no readable {RUN_RECORD} in {run_dir})")
     check_task(record, task, str(run_dir))
-    return run_dir, load_config(run_dir / "config.yaml"), its_split
+    return run_dir, load_config(run_dir / "config.yaml", overrides), its_split
 
 
 def newest_run_dir(config: Config, split: int, task: str = DETECTION) -> Path:
@@ -73,8 +75,7 @@ def newest_run_dir(config: Config, split: int, task: str = DETECTION) -> Path:
 
 def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None:
     """Write config.yaml and run.json: the command, the machine, versions and the settings' hash."""
-    settings = config.model_dump(mode="json")
-    write_text(run_dir / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    write_settings(run_dir, config)
     record = {
         "dataset": config.dataset.name,
         "split": split,
@@ -90,10 +91,21 @@ def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None
     write_text(run_dir / RUN_RECORD, json.dumps(record, indent=2) + "\n")
 
 
+def write_settings(run_dir: Path, config: Config) -> None:
+    """Write config.yaml, from which the run is resumed."""
+    write_text(run_dir / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
 def add_to_record(run_dir: Path, **more: Any) -> None:
     """Add keys to run.json."""
     path = run_dir / RUN_RECORD
-    write_text(path, json.dumps({**_read_record(run_dir), **more}, indent=2) + "\n")
+    write_text(path, json.dumps({**read_record(run_dir), **more}, indent=2) + "\n")
+
+
+def forget_in_record(run_dir: Path, *keys: str) -> None:
+    """Take keys out of run.json."""
+    record = {key: value for key, value in read_record(run_dir).items() if key not in keys}
+    write_text(run_dir / RUN_RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def finish_record(run_dir: Path, result: dict[str, Any]) -> None:
@@ -103,7 +115,7 @@ def finish_record(run_dir: Path, result: dict[str, Any]) -> None:
 
 def is_finished(run_dir: Path) -> bool:
     """Say whether the run ended by itself."""
-    return "result" in _read_record(run_dir)
+    return "result" in read_record(run_dir)
 
 
 def copy_to_fixed_names(run_dir: Path, config: Config, split: int) -> list[Path]:
@@ -126,11 +138,18 @@ def copy_to_fixed_names(run_dir: Path, config: Config, split: int) -> list[Path]
 
 
 def _is_of(run_dir: Path, config: Config, split: int, task: str) -> bool:
-    record = {"task": DETECTION, **_read_record(run_dir)}
+    record = {"task": DETECTION, **read_record(run_dir)}
     return all(record.get(k) == v for k, v in {"dataset": config.dataset.name, "split": split, "task": task}.items())
 
 
-def _read_record(run_dir: Path) -> dict[str, Any]:
+def _never_began(run_dir: Path) -> bool:
+    """Whether all a folder holds is what a run writes before its first checkpoint, and no process is at it."""
+    early = {"config.yaml", RUN_RECORD, LOCK, OWNER}
+    names = {path.name for path in run_dir.iterdir()}
+    return all(name in early or name.startswith(".") for name in names) and not is_held(run_dir)
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
     """Return what run.json says; empty when it is missing or torn."""
     try:
         record = json.loads((run_dir / RUN_RECORD).read_text(encoding="utf-8"))

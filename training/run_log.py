@@ -17,17 +17,28 @@ from typing import Any
 from data_utils.atomic import write_csv, write_text
 from data_utils.config_sections import Config
 
+WANDB_TIMEOUT = 30.0  # seconds to wait for the service when a run starts
+
 
 class RunLog:
-    """Writers of one run folder. `resumed_epoch` drops what an interrupted epoch had written after it."""
+    """Writers of one run folder. `resumed_epoch` drops what an interrupted epoch had written after it.
 
-    def __init__(self, run_dir: Path, config: Config, wandb_off: bool = False, resumed_epoch: int = 0) -> None:
+    wandb_id: names the run to W&B, so that a resumed run goes on there as the same one.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        config: Config,
+        wandb_off: bool = False,
+        resumed_epoch: int = 0,
+        wandb_id: str | None = None,
+    ) -> None:
         self.csv_path, self.jsonl_path = run_dir / "log.csv", run_dir / "log.jsonl"
         self._columns: list[str] = []
-        if resumed_epoch:
-            self._keep_until(resumed_epoch)
+        self._keep_until(resumed_epoch)
         self._jsonl = open(self.jsonl_path, "a", encoding="utf-8")  # noqa: SIM115 lives as long as the run
-        self._mirrors = _open_mirrors(run_dir, config, wandb_off)
+        self._mirrors = _open_mirrors(run_dir, config, wandb_off, wandb_id)
 
     def batch(self, epoch: int, step: int, values: dict[str, float]) -> None:
         """Record the terms of one batch."""
@@ -43,6 +54,7 @@ class RunLog:
         self._append_row([_cell(row.get(name)) for name in self._columns])
         self._event({"kind": "epoch", "step": step, **row})
         self._jsonl.flush()
+        os.fsync(self._jsonl.fileno())
         numbers = {f"epoch/{k}": float(v) for k, v in values.items() if isinstance(v, int | float)}
         for mirror in self._mirrors:
             mirror.log(numbers, step)
@@ -60,6 +72,8 @@ class RunLog:
     def _append_row(self, cells: list[Any]) -> None:
         with open(self.csv_path, "a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(cells)
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint that follows must find its row, whatever happens
 
     def _widen(self, row: dict[str, Any]) -> None:
         """Give the CSV further columns, empty in earlier rows: an epoch that is not validated has fewer values."""
@@ -91,22 +105,38 @@ class RunLog:
 
 
 class _WandbMirror:
-    """Weights & Biases; offline unless a key is there. A failure is reported once and never stops a run."""
+    """Weights & Biases; offline unless a key is there and the service answers."""
 
-    def __init__(self, run_dir: Path, config: Config) -> None:
+    def __init__(self, run_dir: Path, config: Config, run_id: str | None) -> None:
         import wandb
 
-        online = config.run.wandb == "auto" and bool(os.environ.get("WANDB_API_KEY"))
-        self._run: Any = wandb.init(
-            project="sre-yolo",
-            name=run_dir.name,
-            dir=str(run_dir),
-            config=config.model_dump(mode="json"),
-            mode="online" if online else "offline",
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
-        )
+        def start(mode: str) -> Any:
+            return wandb.init(
+                project="sre-yolo",
+                name=run_dir.name,
+                id=run_id,
+                resume="allow",
+                dir=str(run_dir),
+                config=config.model_dump(mode="json"),
+                mode=mode,  # pyright: ignore[reportArgumentType] one of its literals
+                settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, init_timeout=WANDB_TIMEOUT),
+            )
+
+        self._offline = config.run.wandb != "auto" or not os.environ.get("WANDB_API_KEY")
+        try:
+            self._run = start("offline" if self._offline else "online")
+        except Exception as error:
+            if self._offline:
+                raise
+            print(f"warning: W&B does not answer ({_first_line(error)}); its log is kept offline", file=sys.stderr)
+            self._offline = True
+            self._run = start("offline")
         self._folder = Path(self._run.dir).parent
-        self._offline = not online
+
+    @property
+    def way_on(self) -> str:
+        """Return the command that uploads what was logged."""
+        return f"wandb sync {shlex.quote(str(self._folder))}"
 
     def log(self, values: dict[str, float], step: int) -> None:
         self._run.log(values, step=step)
@@ -114,7 +144,7 @@ class _WandbMirror:
     def close(self) -> None:
         self._run.finish()
         if self._offline:
-            print(f"W&B log kept offline; to upload it: wandb sync {shlex.quote(str(self._folder))}")
+            print(f"W&B log kept offline; to upload it: {self.way_on}")
 
 
 class _TensorBoardMirror:
@@ -151,14 +181,17 @@ class _Guarded:
         try:
             getattr(self._mirror, method)(*args)
         except Exception as error:  # a third party's failure of any kind must not cost the run
-            print(f"warning: {self._name} stopped ({error}); the log in the run folder goes on", file=sys.stderr)
+            way_on = getattr(self._mirror, "way_on", None)
+            upload = f"; to upload what it has: {way_on}" if way_on else ""
+            stopped = f"warning: {self._name} stopped ({_first_line(error)})"
+            print(f"{stopped}; the log in the run folder goes on{upload}", file=sys.stderr)
             self._mirror = None
 
 
-def _open_mirrors(run_dir: Path, config: Config, wandb_off: bool) -> list[_Guarded]:
+def _open_mirrors(run_dir: Path, config: Config, wandb_off: bool, wandb_id: str | None) -> list[_Guarded]:
     openers = []
     if not wandb_off and config.run.wandb != "off":
-        openers.append(("W&B", lambda: _WandbMirror(run_dir, config)))
+        openers.append(("W&B", lambda: _WandbMirror(run_dir, config, wandb_id)))
     if config.run.tensorboard:
         openers.append(("TensorBoard", lambda: _TensorBoardMirror(run_dir)))
     mirrors = []
@@ -166,9 +199,13 @@ def _open_mirrors(run_dir: Path, config: Config, wandb_off: bool) -> list[_Guard
         try:
             mirrors.append(_Guarded(name, opener()))
         except Exception as error:  # missing package, no disk, no network: the local log is enough
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = _first_line(error)
             print(f"warning: {name} is not available ({reason}); the log in the run folder goes on", file=sys.stderr)
     return mirrors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from data_utils.dataset import Batch, EpochLoader, SREYOLODataset, collate, make_loader
+from data_utils.dataset import Batch, SREYOLODataset, collate, label_path
+from data_utils.errors import InputError
+from data_utils.loader import EpochLoader, Shard, make_loader
 from data_utils.manifest import read_manifest
 from data_utils.splitting.split_list import checked_train_list
-from evaluation.metrics import quick_validate
-from evaluation.predictions import as_float
+from evaluation.image_quality import ReconstructionQuality
+from evaluation.metrics import logged_metrics
+from evaluation.predictions import as_float, predict
 from models.precision import autocast
 from models.sre_yolo import SREYOLO
 from models.weights import DETECTION
+from training import distributed
 from training.loop import NonFiniteLossError, TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
 from training.panels import save_panel
@@ -54,7 +59,18 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
     def _loader(self, dataset: SREYOLODataset) -> EpochLoader:
         config, training = self.config, dataset.augment
         batch_size = config.batch_size if training else config.eval.batch_size or config.batch_size
-        return make_loader(dataset, batch_size, workers=config.run.workers, shuffle=training, seed=config.seed)
+        shard = Shard(distributed.rank(), distributed.world_size())
+        if batch_size < shard.world_size:
+            raise InputError(
+                f"{'batch_size' if training else 'eval.batch_size'} = {batch_size}: shared among {shard.world_size} "
+                "processes, so at least that"
+            )
+        workers, seed = config.run.workers, config.seed
+        return make_loader(dataset, batch_size, workers=workers, shuffle=training, seed=seed, shard=shard)
+
+    def _files(self, dataset: SREYOLODataset) -> list[Path]:
+        images = dataset.image_paths
+        return [*images, *(dataset.hr_paths or ()), *(path for path in map(label_path, images) if path.is_file())]
 
     def _new_model(self) -> SREYOLO:
         return SREYOLO(self.config)
@@ -75,15 +91,17 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         return self.criterion(output, targets)
 
     def _measure(self) -> dict[str, Any]:
-        return quick_validate(
-            self.ema.model,
-            self.val_loader,
-            self.device,
-            self.config,
-            self.sizes,
-            precision=self.precision,
-            sr_frames=PSNR_FRAMES if self.config.has_branch else 0,
+        config, model = self.config, self.ema.model
+        frames = max(1, PSNR_FRAMES // distributed.world_size()) if config.has_branch else 0
+        quality = ReconstructionQuality(frames, len(self.val_set))
+        results = predict(
+            model, self.val_loader, self.device, config, self.sizes, precision=self.precision, quality=quality
         )
+        # Each process scored its own frames; the measures need them all, in the list's order.
+        place = {path.stem: number for number, path in enumerate(self.val_set.image_paths)}
+        results = sorted(chain(*distributed.gathered(results)), key=lambda result: place[result.stem])
+        quality = ReconstructionQuality.merged(distributed.gathered(quality))
+        return distributed.from_main(lambda: logged_metrics(results, config, quality, self.sizes))
 
     def _about_model(self) -> str:
         counts = self.model.count_params()

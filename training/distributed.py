@@ -1,0 +1,150 @@
+"""Training in several processes (torchrun): who this one is, and what they share. In one process all of it is idle.
+
+Every process computes the loss of its share of the global batch, weighted so that the mean over processes is the loss
+of the whole batch; averaging gradients then gives exactly the single process's step. Legend: W number of processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from data_utils.errors import InputError, ResumableError
+
+Value = TypeVar("Value")
+# A process that fails at a collective call is found at once, by its closed connections and by torchrun. This bound is
+# for one that hangs; it leaves time for the first process to score a large validation set alone.
+TIMEOUT = timedelta(minutes=30)
+
+
+def launched() -> bool:
+    """Say whether torchrun (or the like) started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def is_main() -> bool:
+    """Say whether this process is the one that logs, saves and speaks."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def rank() -> int:
+    """Return this process's number, from 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return W."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def join(device: str) -> str:
+    """Join the other processes, if any; returns the device of this one, `cuda` becoming `cuda:<local rank>`."""
+    if not launched() or dist.is_initialized():
+        return device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    elif device != "cpu":
+        raise InputError(f"--device {device}: with several processes use auto, cpu or cuda (each takes its own GPU)")
+    if device != "cpu" and torch.device(device).index >= torch.cuda.device_count():
+        raise InputError(
+            f"--nproc_per_node: PyTorch sees {torch.cuda.device_count()} CUDA device(s) here, one is needed for each "
+            "process; start fewer, or use --device cpu"
+        )
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    dist.init_process_group("gloo" if device == "cpu" else "nccl", timeout=TIMEOUT)
+    return device
+
+
+def leave() -> None:
+    """Leave the other processes; the end of a run."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def summed(values: Tensor) -> Tensor:
+    """Return the sum over processes, a new tensor without gradient."""
+    total = values.detach().clone()
+    if world_size() > 1:
+        _together(lambda: dist.all_reduce(total))
+    return total
+
+
+def greatest(number: int, device: torch.device) -> int:
+    """Return the largest number any process has."""
+    if world_size() == 1:
+        return number
+    value = torch.tensor(number, device=device)
+    _together(lambda: dist.all_reduce(value, dist.ReduceOp.MAX))
+    return int(value)
+
+
+def share_of_mean(part: Tensor, floor: float = 0.0) -> Tensor | float:
+    """Return the factor that turns this process's mean into its share of the mean over the whole batch.
+
+    part: what the local mean was divided by (frames, target scores), a scalar; local and global divisors are at least
+    `floor`. The mean over processes of factor * local mean is the global mean.
+    """
+    if world_size() == 1:
+        return 1.0
+    total = summed(part)
+    return world_size() * part.clamp_min(floor) / total.clamp_min(floor)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over processes, in one message; a missing one counts as zero."""
+    if world_size() == 1:
+        return
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    _average([parameter.grad for parameter in trained if parameter.grad is not None])
+
+
+def average_buffers(module: nn.Module) -> None:
+    """Replace floating-point buffers (BatchNorm's running statistics) by their mean over processes."""
+    if world_size() > 1:
+        _average([buffer for buffer in module.buffers() if buffer.is_floating_point()])
+
+
+def gathered(value: Value) -> list[Value]:
+    """Return every process's value, in the order of their numbers; plain values and arrays."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    _together(lambda: dist.all_gather_object(values, value))
+    return values
+
+
+def from_main(make: Callable[[], Value]) -> Value:
+    """Let the main process make a value and give it to all; its failure ends the others through torchrun."""
+    if world_size() == 1:
+        return make()
+    held: list[Any] = [make() if rank() == 0 else None]
+    _together(lambda: dist.broadcast_object_list(held, src=0))
+    return held[0]
+
+
+def _average(tensors: list[Tensor]) -> None:
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    _together(lambda: dist.all_reduce(flat))
+    flat /= world_size()
+    for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def _together(collective: Callable[[], Any]) -> None:
+    try:
+        collective()
+    except RuntimeError as error:  # of torch.distributed.DistError, or gloo's own
+        reason = str(error).strip().splitlines()[0][:160]
+        raise ResumableError(f"another process of this run is gone ({reason}); start all with --resume") from error

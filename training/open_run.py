@@ -1,0 +1,101 @@
+"""Opening a run's folder: a new one, or one that goes on - in one process, under its task, on the same foundations."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_utils.errors import InputError, ResumableError
+from models.weights import check_task
+from training import distributed
+from training.checkpoint import PREVIOUS, newest_checkpoint, save_last
+from training.foundations import differences
+from training.run_folder import add_to_record, forget_in_record, is_finished, new_run_dir, write_record, write_settings
+from training.run_lock import RunLock
+from training.run_state import capture, restore
+
+FILES_KEPT = 2 + len(PREVIOUS) + 1  # the best, the last, those before it, and one being written
+ACCEPT = "--accept-changes"
+
+
+def open_run(loop: Any, resume: Path | None, accept_changes: bool) -> Path:
+    """Open the folder for a `TrainingLoop` and lock it; a resumed run's state is restored into the loop.
+
+    A new run's state is saved before its first epoch, so that it can be resumed from the start on. Raises InputError
+    for a finished run, one that another process works on, one of another task, and, unless `accept_changes`, one whose
+    settings, data or code have changed since; ResumableError when the disk has no room for it.
+    """
+    try:
+        # In several processes the first one opens, locks and reads for all: the folder may lie on its own disk.
+        run_dir, checkpoint, where = distributed.from_main(
+            lambda: _new(loop) if resume is None else _reopened(loop, resume, accept_changes)
+        )
+        loop.run_dir = run_dir
+        if checkpoint is not None:
+            restore(loop, checkpoint, where)
+        elif distributed.is_main():
+            save_last(run_dir, capture(loop))
+    except BaseException:
+        if loop.lock is not None:
+            loop.lock.release()
+        raise
+    return run_dir
+
+
+def _new(loop: Any) -> tuple[Path, None, str]:
+    _require_room(loop)
+    run_dir = new_run_dir(loop.config, loop.split, loop.task)
+    loop.lock = RunLock(run_dir)
+    how = {"task": loop.task, "device": str(loop.device), "precision": loop.precision, "weights": loop.origin}
+    write_record(run_dir, loop.config, loop.split, **how, processes=distributed.world_size())
+    return run_dir, None, ""
+
+
+def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dict[str, Any], str]:
+    _refuse_finished(run_dir, accept_changes)
+    loop.lock = RunLock(run_dir)
+    _refuse_finished(run_dir, accept_changes)  # it may have ended while it held the lock
+    path, checkpoint = newest_checkpoint(run_dir)
+    check_task(checkpoint, loop.task, str(path))
+    changes = differences(checkpoint, loop.foundations, str(path))
+    if changes and not accept_changes:
+        raise InputError(
+            f"{path}: changed since this run was saved - {'; '.join(changes)}. It would not end as it would have; to "
+            f"go on all the same: {loop.command} --resume {run_dir} {ACCEPT}"
+        )
+    if changes:
+        print(f"note: going on although changed - {'; '.join(changes)}", file=sys.stderr)
+    forget_in_record(run_dir, "stopped", "result")
+    add_to_record(run_dir, resumed_at={"epoch": checkpoint.get("epoch"), "changes": changes})
+    write_settings(run_dir, loop.config)
+    return run_dir, checkpoint, str(path)
+
+
+def _refuse_finished(run_dir: Path, accept_changes: bool) -> None:
+    if is_finished(run_dir) and not accept_changes:
+        raise InputError(
+            f"{run_dir}: this run is finished; nothing to resume. More epochs: --resume {run_dir} epochs=N {ACCEPT}"
+        )
+
+
+def _require_room(loop: Any) -> None:
+    """Raise ResumableError when the results' disk cannot hold the checkpoints of this run."""
+    needed = FILES_KEPT * (4 * _bytes_of(loop.model) + 1_000_000)  # weights, average, two moments
+    folder = Path(loop.config.run.results_dir).absolute()
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise ResumableError(
+            f"{folder}: {free / 1e6:.0f} MB free, the checkpoints of this run take about {needed / 1e6:.0f} MB; "
+            "make room, or name another disk: run.results_dir=PATH"
+        )
+
+
+def _bytes_of(model: torch.nn.Module) -> int:
+    tensors: list[Tensor] = list(model.state_dict().values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
