@@ -42,8 +42,8 @@ _FLAGS = {
     "dataset.labelmap.mask_suffix": "--mask-suffix", "dataset.labelmap.masks": "--mask-masks",
     "dataset.labelmap.threshold": "--mask-threshold", "dataset.labelmap.values, for example {4: lesion}":
     "--values 4=lesion", "dataset.labelmap.values": "--values", "dataset.format = ": "--from ",
-    "dataset.format to": "--from to", "dataset.names": "--names",
-    "dataset.nc": "the number of --names",
+    "dataset.format to": "--from to", "dataset.nc and dataset.names": "--names",
+    "dataset.names": "--names", "dataset.nc": "the number of class names",
 }  # fmt: skip
 
 
