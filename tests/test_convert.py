@@ -224,6 +224,13 @@ def test_names_may_be_given_in_another_order(tmp_path: Path) -> None:
     assert list(convert(made, tmp_path / "named", "coco", names=NAMES).per_class) == list(NAMES)
 
 
+def test_a_class_beyond_the_names_is_told_in_the_words_of_the_command(tmp_path: Path) -> None:
+    made = make_yolo(tmp_path / "made", FRAMES)
+    (made / "labels" / "top.txt").write_text("4 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(InputError, match=r"the number of class names = 4 allows 0\.\.3; mend the label, or --names"):
+        convert(made, tmp_path / "out", "coco")
+
+
 def test_unreadable_images_are_listed_or_counted(tmp_path: Path) -> None:
     made = make_yolo(tmp_path / "made", FRAMES)
     for name in ("top.png", "p2/b.png"):

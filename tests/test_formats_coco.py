@@ -169,6 +169,22 @@ def test_bad_annotations_are_named_with_file_line_id_and_image(tmp_path: Path, r
     assert message in findings.problems[0]
 
 
+def test_a_frame_of_crowds_alone_is_counted(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, BOTH, [{**box(), "iscrowd": 1}])
+    result, findings = read(root)
+    assert in_pixels(result["a.jpg"]) == []
+    assert findings.counts["frames left without a box"] == 1
+
+
+def test_captions_beside_the_instances_are_left_aside(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, BOTH, [box()])
+    captions = {"images": [image()], "annotations": [{"id": 1, "image_id": 1, "caption": "a frame"}]}
+    (root / "annotations" / "captions.json").write_text(json.dumps(captions))
+    result, findings = read(root)
+    assert (len(in_pixels(result["a.jpg"])), findings.problems) == (1, [])
+    assert findings.counts["JSON files without COCO's lists, left aside"] == 1
+
+
 def test_unknown_names_show_the_nearest(tmp_path: Path) -> None:
     root = raw_folder(tmp_path, BOTH, [box()], categories=[{"id": 3, "name": "Polyps"}])
     _, findings = read(root)

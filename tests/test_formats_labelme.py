@@ -89,6 +89,13 @@ def test_no_shape_is_a_healthy_frame_and_no_file_is_none(tmp_path: Path) -> None
     assert findings.problems == []
 
 
+def test_a_frame_of_points_and_lines_alone_is_taken_as_healthy_and_counted(tmp_path: Path) -> None:
+    line = {"label": "cyst", "points": [[1, 1], [2, 2]], "shape_type": "line"}
+    result, findings = read(raw_folder(tmp_path, line))
+    assert in_pixels(result["a.jpg"]) == []
+    assert findings.counts["frames with skipped shapes alone, taken as healthy"] == 1
+
+
 @pytest.mark.parametrize("place", ["images/a.json", "labels/a.json", "annotations/a.json", "json/a.JSON"])
 def test_files_beside_the_images_or_in_a_folder(tmp_path: Path, place: str) -> None:
     assert not labelme.claims(tmp_path)

@@ -108,3 +108,15 @@ def test_problems_come_before_the_lack_of_images(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("images/a.png\n")
     with pytest.raises(InputError, match=r"list\.txt:1: 'images/a\.png' is not there"):
         read(tmp_path, group="image")
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_told(tmp_path: Path) -> None:
+    root = write_in("yolo", tmp_path)
+    (root / "images" / "x.GIF").write_bytes(b"GIF89a")
+    raw_set_read = read(root, group="image", metadata=None)
+    assert raw_set_read.counts["pictures of a kind that is not read"] == 1
+    assert f"first {root / 'images' / 'x.GIF'}; save them as PNG" in raw_set_read.notes[0]
+    for name in ("a.png", "n.png"):
+        (root / "images" / name).unlink()
+    with pytest.raises(InputError, match=r"no images there \(\.bmp .*\), only pictures of a kind .* not read: .*GIF"):
+        read(root, group="image", metadata=None)

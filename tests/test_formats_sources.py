@@ -30,6 +30,25 @@ def test_images_find_their_labels_beside_or_in_the_sister_folder(tmp_path: Path)
     assert "orphan.txt" in findings.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("suffix", "orphan", "others"),
+    [(".xml", "gone.XML", {}), (".json", "gone.json", {}),
+     (".txt", "gone.txt", {"list.txt": "images/a.png", "README.txt": "hi", "classes.txt": "1"})],
+)  # fmt: skip
+def test_labels_beside_images_that_are_not_there_are_counted(
+    tmp_path: Path, suffix: str, orphan: str, others: dict[str, str]
+) -> None:
+    content = "0 0.5 0.5 0.1 0.1\n"
+    for name, text in {"a.png": "", f"a{suffix}": content, orphan: content, **others}.items():
+        (tmp_path / name).write_text(text)
+    findings = Findings()
+    assert [source.label for source in pair_with_labels(tmp_path, ["images"], ["labels"], suffix, findings)] == [
+        tmp_path / f"a{suffix}"
+    ]
+    assert findings.counts == {"label files without an image": 1}
+    assert findings.notes == [f"1 label files have no image, the first is {tmp_path / orphan}"]
+
+
 def test_folders_go_into_the_stem(tmp_path: Path) -> None:
     root = raw_folder(tmp_path / "my data é", {f"patient{p}/seq 1/0001.png": "" for p in (1, 2)})
     raw_set = read(root, group="image")

@@ -120,7 +120,7 @@ def test_a_patient_too_large_for_the_ratios_is_named_by_hash() -> None:
     (note,) = ratio_notes(hold_outs(items, section), section, "patient")
     assert note == (
         "2 of 2 splits are more than 2 points from dataset.split.ratios 89:7:4, e.g. split1 with train 60.0 %, val "
-        "20.0 %, test 20.0 %: no nearer one was found without cutting a patient; "
+        "20.0 %, test 20.0 %: no nearer one was found that cuts no patient; "
         f"#{hashed_id('anna')} alone holds 60 % of these frames, 3 hold them all"
     )
     fitting = SplitSection(n_splits=2, ratios=(62, 19, 19))

@@ -24,7 +24,7 @@ from data_utils.formats.archive import open_raw
 from data_utils.formats.labelled_image import LabelledImage, label_paths
 from data_utils.formats.labelmap import mask_values
 from data_utils.formats.labels import Findings
-from data_utils.formats.raw_set import READERS, detect_format
+from data_utils.formats.raw_set import READERS, detect_format, no_images
 from data_utils.formats.sources import Source
 from data_utils.imaging.image_header import parse_header
 from data_utils.imaging.image_metadata import strip_metadata
@@ -42,8 +42,8 @@ _FLAGS = {
     "dataset.labelmap.mask_suffix": "--mask-suffix", "dataset.labelmap.masks": "--mask-masks",
     "dataset.labelmap.threshold": "--mask-threshold", "dataset.labelmap.values, for example {4: lesion}":
     "--values 4=lesion", "dataset.labelmap.values": "--values", "dataset.format = ": "--from ",
-    "dataset.format to": "--from to", "dataset.names": "--names",
-    "dataset.nc": "the number of --names",
+    "dataset.format to": "--from to", "dataset.nc and dataset.names": "--names",
+    "dataset.names": "--names", "dataset.nc": "the number of class names",
 }  # fmt: skip
 
 
@@ -166,7 +166,7 @@ def read_section(raw: Path, names: Sequence[str], reading: Mapping[str, object])
     reading: settings of a data set, such as format, bad_boxes or labelmap. Raises InputError where they are not found.
     """
     if not raw.is_dir() or not list_images(raw):
-        raise InputError(f"{raw}: {'no images there' if raw.is_dir() else 'no such folder or zip archive'}")
+        raise InputError(f"{raw}: {no_images(raw) if raw.is_dir() else 'no such folder or zip archive'}")
     values = dict(reading)
     labelmap = values.get("labelmap")
     by_value = dict(labelmap.get("values") or {}) if isinstance(labelmap, Mapping) else {}

@@ -150,7 +150,7 @@ def _what_is_wrong(info: zipfile.ZipInfo, parts: list[str]) -> str | None:
     if name.startswith("/") or _DRIVE.match(name) or ".." in parts:
         return "its path leads out of the folder; zip the folder itself, with relative paths"
     if "\\" in name:
-        return "a backslash in its path; zip it with forward slashes"
+        return "a backslash in its path, as some tools on Windows write; unpack it and give the folder, or zip it anew"
     if not parts or any(map(breaks_line, name)) or long:
         return "its name is empty, too long, or holds a control character; rename it"
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -110,6 +110,7 @@ def read_source(
         boxes.append(box)
         class_ids.append(class_id)
         records.append((index, record))
+    findings.counts["frames left without a box"] += bool(entry.annotations) and not boxes
     places = LazyPlaces(len(records), lambda i: entry.place(*records[i]))
     return check_boxes(xyxy_to_cxcywhn(np.array(boxes), *size), class_ids, places, dataset.bad_boxes, findings)
 
@@ -205,7 +206,8 @@ def _read_all(raw: Path, findings: Findings) -> Iterator[_Listed]:
         raise InputError(f"{raw}: cannot be listed ({error.strerror or error})") from None
     if not files:
         raise InputError(f"{raw}: no .json file there or one folder below; put COCO's into {raw / 'annotations'}")
-    likely = [path for path in files if mentions_lists(path, LISTS[:2])] or files  # if none is, the first says why
+    # Captions, which come with COCO's own sets, have images and annotations but no categories.
+    likely = [path for path in files if mentions_lists(path, LISTS)] or files  # if none is, the first says why
     findings.counts["JSON files without COCO's lists, left aside"] += len(files) - len(likely)
     first: _Listed | None = None
     for path in likely:

@@ -92,6 +92,7 @@ def read_source(
         boxes.append(box)
         class_ids.append(class_id)
         kept.append(index)
+    findings.counts["frames with skipped shapes alone, taken as healthy"] += bool(shapes) and not kept
     places = LazyPlaces(len(kept), lambda i: f"{lines.where('shapes', kept[i])}: shape {kept[i] + 1}")
     return check_boxes(xyxy_to_cxcywhn(np.array(boxes), *size), class_ids, places, dataset.bad_boxes, findings)
 

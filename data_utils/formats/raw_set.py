@@ -16,6 +16,7 @@ from data_utils.formats.labels import Findings, orient_boxes
 from data_utils.formats.leftovers import check_leftovers
 from data_utils.formats.sources import Source, name_frames
 from data_utils.imaging.image_header import ImageHeader, UnreadableImage, read_header
+from data_utils.imaging.images import IMAGE_SUFFIXES, list_other_pictures
 from data_utils.types import Annotation, Frame
 
 if TYPE_CHECKING:
@@ -89,8 +90,11 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
     reader, sources, findings = _find_sources(dataset, raw)
     if not sources:
         findings.raise_problems()
-        raise InputError(f"{raw}: no images there; {_ways_on(raw)}")
+        raise InputError(f"{raw}: {no_images(raw)}; {_ways_on(raw)}")
     check_leftovers(raw, sources, findings)
+    if others := list_other_pictures(raw):
+        findings.counts["pictures of a kind that is not read"] += len(others)
+        findings.note(f"{len(others)} pictures are of a kind that is not read, first {others[0]}; save them as PNG")
     finder = IdentityFinder(dataset, findings)
     stems = name_frames(sources, findings)
     frames = []
@@ -121,6 +125,13 @@ def detect_format(raw: Path) -> str:
         raise InputError(f"{raw}: holds masks; set dataset.labelmap.values, for example {{4: lesion}}, or, where they "
                          "are black and white, dataset.format = mask")  # fmt: skip
     return found[0] if found else "yolo"
+
+
+def no_images(raw: Path) -> str:
+    """Say that `raw` holds no images, and what it holds instead."""
+    others = list_other_pictures(raw)
+    hint = f", only pictures of a kind that is not read: {others[0]}; save them as PNG" if others else ""
+    return f"no images there ({' '.join(sorted(IMAGE_SUFFIXES))}){hint}"
 
 
 def _find_sources(dataset: DatasetSection, raw: Path) -> tuple[Reader, list[Source], Findings]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from data_utils.formats.labels import Findings, breaks_line
 from data_utils.imaging.images import list_images
+
+_NUMBERS = re.compile(rb"[\d\s.eE+-]*")
 
 MAX_STEM_BYTES = 180  # file systems allow 255 for a name, suffixes and temporary names included
 
@@ -82,16 +85,30 @@ def _label_paths(
 def _count_orphans(
     raw: Path, label_folders: Sequence[str], suffix: str, claimed: Collection[Path | None], findings: Findings
 ) -> None:
-    # classes.txt is the class list that annotation tools leave among the labels.
+    beside = {label.parent for label in claimed if label is not None}  # where labels lie, if it has no name for it
     orphans = [
         path
-        for path in sorted(raw.rglob(f"*{suffix}"))
-        if path not in claimed and path.name != "classes.txt" and not path.name.startswith(".")
-        and not set(label_folders).isdisjoint(path.relative_to(raw).parts[:-1])
+        for path in sorted(raw.rglob("*"))
+        # classes.txt is the class list that annotation tools leave among the labels.
+        if path.suffix.lower() == suffix and path not in claimed
+        and path.name != "classes.txt" and not path.name.startswith(".")
+        and (not set(label_folders).isdisjoint(path.relative_to(raw).parts[:-1])
+             or (path.parent in beside and _may_be_label(path)))
     ]
     if orphans:
         findings.counts["label files without an image"] += len(orphans)
         findings.note(f"{len(orphans)} label files have no image, the first is {orphans[0]}")
+
+
+def _may_be_label(path: Path) -> bool:
+    """Whether a file among labels may be one itself: notes and lists of images are .txt, too."""
+    if path.suffix.lower() != ".txt":
+        return True
+    try:
+        with path.open("rb") as file:
+            return _NUMBERS.fullmatch(file.read(256)) is not None
+    except OSError:
+        return False
 
 
 def _short(stem: str) -> str:

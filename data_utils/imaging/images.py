@@ -36,12 +36,14 @@ from data_utils.imaging.image_header import MAX_PIXELS, ImageHeader, UnreadableI
 
 __all__ = [
     "IMAGE_SUFFIXES", "MAX_PIXELS", "DecodedImage", "ImageSize", "UnreadableImage", "apply_orientation", "decode_bgr",
-    "encode_image", "file_hash", "image_size", "list_images", "read_bgr", "write_image",
+    "encode_image", "file_hash", "image_size", "list_images", "list_other_pictures", "read_bgr", "write_image",
 ]  # fmt: skip
 
 BgrImage = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+OTHER_SUFFIXES = frozenset({".avif", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".pbm", ".pgm",
+                            ".pnm", ".ppm", ".tga"})  # fmt: skip  # pictures, too, but of kinds that are not read
 JPEG_END = b"\xff\xd9"
 MAX_JPEG_PADDING = 64  # bytes; some cameras fill up the scan before its end marker
 
@@ -135,6 +137,12 @@ def list_images(folder: str | Path) -> list[Path]:
         names = (name for name in files if not name.startswith("."))
         found += [Path(root, name) for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
     return sorted(found)
+
+
+def list_other_pictures(folder: str | Path) -> list[Path]:
+    """Return the files below `folder`, sorted, that are pictures by their name but of a kind that is not read."""
+    return sorted(path for path in Path(folder).rglob("*")
+                  if path.suffix.lower() in OTHER_SUFFIXES and not path.name.startswith("."))  # fmt: skip
 
 
 def encode_image(bgr: BgrImage, suffix: str, jpeg_quality: int = 95) -> bytes:

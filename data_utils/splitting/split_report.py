@@ -149,7 +149,7 @@ def ratio_notes(splits: Sequence[Split], section: SplitSection, group_kind: str)
         found = zip(PARTS, _shares(counted[worst]), strict=True)
         notes.append(
             f"{missed} of {len(splits)} splits are more than {POINTS} points from {ratios}, e.g. split{worst + 1} with "
-            f"{', '.join(f'{part} {share:.1f} %' for part, share in found)}: no nearer one was found without cutting a "
+            f"{', '.join(f'{part} {share:.1f} %' for part, share in found)}: no nearer one was found that cuts no "
             f"{group_kind}; #{hashed_id(group)} alone holds {100 * largest / sizes.total():.0f} % of these frames, "
             f"{len(sizes)} hold them all"
         )
