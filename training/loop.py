@@ -72,7 +72,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         layout = torch.channels_last if config.run.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
         self.criterion = self._new_criterion()
-        self.optimizer = build_optimizer(self.model, config)
+        self.optimizer = build_optimizer(self.model, config, self._rate_factor)
         self.scaler = torch.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.ema = ModelEMA(self.model, config.optim.ema_decay, config.optim.ema_tau)
         self.progress = Progress()
@@ -118,6 +118,13 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     @abc.abstractmethod
     def _next_command(self, best: str) -> str:
         """Return the command that goes on with the best weights, at the path `best`, shell-quoted."""
+
+    def _rate_factor(self, name: str) -> float:
+        """Return the factor on the learning rate of parameter `name`; by default all learn alike."""
+        return 1.0
+
+    def _choose_what_learns(self, epoch: int) -> None:
+        """Freeze and unfreeze parts for `epoch` (from 0), as the settings say alone; by default everything learns."""
 
     def _save_panel(self, path: Path) -> None:
         """Save pictures of the present weights' work to the archive `path`; by default none."""
@@ -174,13 +181,15 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         self, epoch: int, log: RunLog, printer: ProgressPrinter, stop: StopSignal
     ) -> dict[str, Any]:
         config, progress = self.config, self.progress
+        self._choose_what_learns(epoch)
         self.model.train()
         self.train_loader.set_epoch(epoch)
         n_batches, accumulate = len(self.train_loader), config.optim.accumulate
         steps_per_epoch = math.ceil(n_batches / accumulate)
-        sums, images, started = torch.zeros(len(self.terms)), 0, time.monotonic()
+        sums, images, rate, started = torch.zeros(len(self.terms)), 0, 0.0, time.monotonic()
         for index, batch in enumerate(self.train_loader):
-            set_learning_rate(self.optimizer, learning_rate(progress.step, steps_per_epoch, config))
+            rate = learning_rate(progress.step, steps_per_epoch, config)
+            set_learning_rate(self.optimizer, rate)
 
             losses = self._loss(batch)
             self.scaler.scale(losses["total_loss"] / accumulate).backward()
@@ -193,8 +202,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
             printer.batch()
             self._stop_at_the_edge(stop)
         means = dict(zip(self.terms, (sums / n_batches).tolist(), strict=True))
-        lr = self.optimizer.param_groups[0]["lr"]
-        return {**means, "lr": lr, "images_per_s": images / (time.monotonic() - started)}
+        return {**means, "lr": rate, "images_per_s": images / (time.monotonic() - started)}
 
     def _stop_at_the_edge(self, stop: StopSignal) -> None:
         if stop.number is not None:

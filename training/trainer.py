@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from data_utils.dataset import Batch, EpochLoader, SREYOLODataset, collate, make_loader
+from data_utils.errors import InputError
 from data_utils.manifest import read_manifest
 from data_utils.splitting.split_list import checked_train_list
 from evaluation.metrics import quick_validate
@@ -18,10 +19,11 @@ from models.sre_yolo import SREYOLO
 from models.weights import DETECTION
 from training.loop import NonFiniteLossError, TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
+from training.optim import n_frozen_layers, part_rate_factor
 from training.panels import save_panel
 from training.pretrain import initialise
 from training.progress import Score
-from training.run_folder import copy_to_fixed_names
+from training.run_folder import add_to_record, copy_to_fixed_names
 
 __all__ = ["NonFiniteLossError", "Trainer"]
 
@@ -49,7 +51,9 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         data = config.dataset
         split_list = checked_train_list(data, self.split) if training else data.split_list(self.split, part)
         hr_images, repeats = data.hr_images if config.has_branch else None, training and data.balanced
-        return SREYOLODataset(split_list, hr_images, augment=training, config=config, uint8=True, repeats=repeats)
+        return SREYOLODataset(
+            split_list, hr_images, augment=training, config=config, uint8=True, repeats=repeats, for_training=True
+        )
 
     def _loader(self, dataset: SREYOLODataset) -> EpochLoader:
         config, training = self.config, dataset.augment
@@ -60,7 +64,23 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         return SREYOLO(self.config)
 
     def _initialise(self, model: SREYOLO, weights: str | None) -> str:
-        return initialise(model, self.config, weights)
+        self._initialised = initialise(model, self.config, weights)
+        freeze, n_layers = self.config.optim.freeze, len(model.backbone.layers)
+        if freeze > n_layers or (freeze == n_layers and model.sr_branch is None):
+            raise InputError(f"optim.freeze = {freeze}: of {n_layers} detector layers none would learn; freeze fewer")
+        return str(self._initialised)
+
+    def _open_run(self, resume: Path | None) -> Path:
+        run_dir = super()._open_run(resume)
+        if resume is None:
+            add_to_record(run_dir, initialised=self._initialised.record())
+        return run_dir
+
+    def _rate_factor(self, name: str) -> float:
+        return part_rate_factor(name, self.config.optim, self.model.backbone.n_backbone_layers)
+
+    def _choose_what_learns(self, epoch: int) -> None:
+        self.model.freeze_layers(n_frozen_layers(self.config, epoch, len(self.model.backbone.layers)))
 
     def _new_criterion(self) -> SREYOLOLoss:
         config = self.config
