@@ -9,6 +9,7 @@ from data_utils.config_sections import Config
 from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError
 from data_utils.splitting.split_list import checked_train_list, read_labels_if_needed, read_split_list
+from data_utils.stages_section import is_file
 from training.stages import Plan, Stage, plan_stages
 
 
@@ -80,7 +81,7 @@ def describe_run(config: Config, split: int, weights: str | None, *, resumed: bo
         if part == "train":
             steps = math.ceil(len(images) / config.batch_size)
     plan = plan_stages(config, None if resumed else weights)
-    origin, branch_origin = (weights, weights) if resumed else (plan.detector or "random", plan.branch or "random")
+    origin, branch_origin = (weights, weights) if resumed else (_source(plan, s) for s in (plan.detector, plan.branch))
     run_dir = Path(config.run.results_dir) / "runs" / (config.run.name or f"{dataset.name}_split{split}_<time>")
     lines += [
         *([] if resumed else _stages(plan)),
@@ -113,6 +114,13 @@ def _stages(plan: Plan) -> list[str]:
         then = f", but {lack}" if lack else "" if state == "finished" else ", before this run"
         lines.append(f"stage {number}    {stage} ({state}{then})")
     return lines
+
+
+def _source(plan: Plan, source: str | None) -> str:
+    if source is None:
+        return "random"
+    made = not is_file(source) or plan.stage_of(source) is not None  # the official weights are fetched, stages trained
+    return source if made or Path(source).is_file() else f"{source} (no such file)"
 
 
 def _what_learns(config: Config) -> str:
