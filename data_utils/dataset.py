@@ -40,7 +40,6 @@ from data_utils.splitting.split_list import (
     check_sizes,
     find_hr_partners,
     label_path,
-    read_all_labels,
     read_labels_if_needed,
     read_split_list,
 )
@@ -111,13 +110,9 @@ class SREYOLODataset(Dataset[Sample]):
         self.config = load_config(config_path) if config is None else config
         self.augment = augment
         self.uint8 = uint8
-        data = self.config.dataset
         self.image_paths = read_split_list(txt_file, repeats=repeats)
         frames = list(dict.fromkeys(self.image_paths))
-        if for_training:
-            labels = read_labels_if_needed(frames, self.config)
-        else:
-            labels = read_all_labels(frames, data.nc, allow_background=data.allow_background)
+        labels = read_labels_if_needed(frames, self.config, for_training=for_training)
         partners = None if hr_dir is None else find_hr_partners(frames, hr_dir)
         check_sizes(frames, partners, self.config.imgsz_lr, self.config.imgsz_hr)
         number = {path: n for n, path in enumerate(frames)}

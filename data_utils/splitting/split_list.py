@@ -113,15 +113,15 @@ def read_all_labels(image_paths: Iterable[Path], nc: int, *, allow_background: b
     return [np.zeros((0, 5), np.float32) if path in absent else _label_array(path, nc) for path in paths]
 
 
-def read_labels_if_needed(image_paths: Sequence[Path], config: Config) -> list[Labels]:
-    """Return the boxes a training with these settings learns from: none, no file touched, where it has no use for them.
+def read_labels_if_needed(image_paths: Sequence[Path], config: Config, *, for_training: bool = True) -> list[Labels]:
+    """Return the boxes of prepared LR images; for a training that does not learn detection none, and no file is read.
 
     Raises InputError as `read_all_labels` does, and when detection is to be learnt on frames without labels.
     """
     data = config.dataset
-    if not config.detects:
+    if for_training and not config.detects:
         return [np.zeros((0, 5), np.float32) for _ in image_paths]
-    if not data.labelled:
+    if for_training and not data.labelled:
         raise InputError(
             f"dataset.labelled = false: the frames of {data.name} have no labels, so only the branch can learn from "
             "them; set stages.train=branch (or branch+backbone), or label them, set dataset.labelled=true and prepare"
