@@ -43,10 +43,10 @@ def main() -> int:
     states = {}
     for name, run in runs.items():
         overrides = [*run.overrides, f"epochs={arguments.epochs}"]
-        if run.needs:
-            states[name] = f"skipped: needs {run.needs}"
-        elif is_done(name, overrides, arguments.split, config.run.results_dir):
+        if is_done(name, overrides, arguments.split, config.run.results_dir):
             states[name] = "done before"
+        elif run.needs:
+            states[name] = f"skipped: needs {run.needs}"
         else:
             where = {"config_path": arguments.config, "split": arguments.split, "device": arguments.device}
             try:

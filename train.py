@@ -41,17 +41,23 @@ def main() -> None:
     audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
     print(f"audit    {audited}")
     if arguments.dry_run:
-        print(describe_run(config, split, f"those of {run_dir}" if run_dir else arguments.weights))
+        origin = f"those of {run_dir}" if run_dir else arguments.weights
+        print(describe_run(config, split, origin, resumed=run_dir is not None))
         return
 
     from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported
+    from training.branch_trainer import trainer_class
     from training.run_folder import add_to_record
-    from training.trainer import Trainer
+    from training.stage_runs import run_stages
 
-    how = {"device": arguments.device, "wandb_off": arguments.wandb_off, "accept_changes": arguments.accept_changes}
-    trainer = Trainer(config, split, arguments.weights, resume=run_dir, **how)
+    how = {"device": arguments.device, "wandb_off": arguments.wandb_off}
+    if run_dir is None:
+        run_stages(config, arguments.weights, **how, skip_audit=arguments.skip_audit)
+    trainer = trainer_class(config)(
+        config, split, arguments.weights, resume=run_dir, accept_changes=arguments.accept_changes, **how
+    )
     add_to_record(trainer.run_dir, audit=audited)
     print(trainer.describe())
     result = trainer.fit()

@@ -65,11 +65,13 @@ def _other_findings(config: Config, splits: Sequence[AuditedSplit], unreadable: 
     from data_utils.auditing.label_checks import SCOPE, check_labels, check_pairs
 
     frames = [frame for split in splits for frame in split.frames]
+    why = "not read: dataset.labelled = false" if config.detects else f"not read: stages.train = {config.stages.train}"
+    unread = Finding(SCOPE, "labels", "note", [why])
     return [
         *(Finding(split.name, "split lists", "error", split.problems) for split in splits),
         *(Finding(split.name, "sets without a manifest", "warning", split.unchecked) for split in splits),
         Finding(SCOPE, "unreadable frames", "error", unreadable),
-        *check_labels(frames, config.dataset),
+        *(check_labels(frames, config.dataset) if config.detects and config.dataset.labelled else [unread]),
         *check_pairs(frames, config),
     ]
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from data_utils.dataset_section import DatasetSection
 from data_utils.section import Count, FromList, Name, NonNegative, Positive, Probability, Section
+from data_utils.stages_section import StagesSection, check_chain
 
 SIDE_MULTIPLE = 32  # the detector's largest stride: input sides are multiples of it
 
@@ -53,6 +54,19 @@ class OptimSection(Section):
     sync_batch_norm: bool = False  # under torchrun: BatchNorm over the whole batch, not over each process's share
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.9999  # of the averaged weights; 0 is no averaging
     ema_tau: Positive = 2000.0  # steps over which the decay ramps up
+    freeze: int = Field(default=0, ge=0)  # the detector's first so many layers stay as they are, BatchNorm included
+    unfreeze_epoch: Count | None = None  # the epoch, from 1, in which they begin to learn; null: never
+    lr_backbone: Positive = 1.0  # factors on the learning rate: of the detector's backbone (its layers up to SPPF),
+    lr_head: Positive = 1.0  # of its neck and detection head,
+    lr_branch: Positive = 1.0  # and of the SR branch
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.unfreeze_epoch is not None and not self.freeze:
+            raise ValueError(
+                f"optim.unfreeze_epoch = {self.unfreeze_epoch}: nothing is frozen; set optim.freeze, or leave it out"
+            )
+        return self
 
 
 class LossSection(Section):
@@ -139,6 +153,7 @@ class Config(Section):
     loss: LossSection = LossSection()
     eval: EvalSection = EvalSection()
     denoise: DenoiseSection = DenoiseSection()
+    stages: StagesSection = StagesSection()
     run: RunSection = RunSection()
 
     @model_validator(mode="after")
@@ -153,7 +168,41 @@ class Config(Section):
             raise ValueError(f"lrf = {self.lrf}: the last learning rate is lr0 * lrf, so lrf is at most 1")
         return self
 
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        stages, optim = self.stages, self.optim
+        check_chain("pretrain", self.pretrain, stages, official_coco=True)
+        check_chain("stages.branch", stages.branch, stages, official_coco=False)
+        if not self.has_branch and (stages.branch is not None or not self.detects):
+            key = "branch" if stages.branch is not None else "train"
+            value = getattr(stages, key)
+            raise ValueError(f"stages.{key} = {value}: there is no branch (sr_decoder = none or c1 = 0); leave out one")
+        if stages.train == "branch" and optim.freeze:
+            raise ValueError(
+                f"optim.freeze = {optim.freeze}: stages.train = branch freezes the whole detector; leave out one"
+            )
+        return self
+
     @property
     def has_branch(self) -> bool:
         """Whether an SR branch is built and trained."""
         return self.sr_decoder != "none" and self.c1 > 0
+
+    @property
+    def detects(self) -> bool:
+        """Whether the detection terms are part of the loss, so that labels are read and AP is measured."""
+        return self.stages.train == "all"
+
+    @property
+    def branch_geometry(self) -> dict[str, str]:
+        """The settings that give the branch its shape and the maps it reads, each as the text of an override."""
+        geometry = {
+            "sr_decoder": self.sr_decoder,
+            "sr_layers": f"[{self.sr_layers[0]},{self.sr_layers[1]}]",
+            "model.detector": self.model.detector,
+            "model.fusion_stride": str(self.model.fusion_stride),
+            "model.branch_width": str(self.model.branch_width),
+        }
+        if self.sr_decoder == "deep":  # these two mean nothing to the others
+            geometry |= {"sr_resblocks": str(self.sr_resblocks), "model.upsampler": self.model.upsampler}
+        return geometry

@@ -30,7 +30,13 @@ from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.frame_cache import open_frames
-from data_utils.splitting.split_list import check_sizes, find_hr_partners, label_path, read_all_labels, read_split_list
+from data_utils.splitting.split_list import (
+    check_sizes,
+    find_hr_partners,
+    label_path,
+    read_labels_if_needed,
+    read_split_list,
+)
 
 __all__ = ["Batch", "SREYOLODataset", "Sample", "collate", "label_path", "read_split_list"]
 
@@ -62,7 +68,8 @@ class SREYOLODataset(Dataset[Sample]):
     txt_file: list of LR images. hr_dir: folder of HR images with the same stems, or None for items without `hr_image`.
     config: the run's settings; without it they are read from `config_path`. uint8: images stay uint8 in [0, 255], a
     quarter of the bytes, to become float on the device. repeats: the list may name an image several times; each time is
-    a sample with an augmentation of its own, while the image is checked, read and kept in memory once.
+    a sample with an augmentation of its own, while the image is checked, read and kept in memory once. for_training: a
+    run that does not learn detection (`stages.train`) reads no labels, and its frames have none.
     Raises InputError, before any image is decoded, for lists, labels and image sizes that are not as they should be.
     """
 
@@ -76,14 +83,14 @@ class SREYOLODataset(Dataset[Sample]):
         config: Config | None = None,
         uint8: bool = False,
         repeats: bool = False,
+        for_training: bool = False,
     ) -> None:
         self.config = load_config(config_path) if config is None else config
         self.augment = augment
         self.uint8 = uint8
-        data = self.config.dataset
         self.image_paths = read_split_list(txt_file, repeats=repeats)
         frames = list(dict.fromkeys(self.image_paths))
-        labels = read_all_labels(frames, data.nc, allow_background=data.allow_background)
+        labels = read_labels_if_needed(frames, self.config, for_training=for_training)
         partners = None if hr_dir is None else find_hr_partners(frames, hr_dir)
         check_sizes(frames, partners, self.config.imgsz_lr, self.config.imgsz_hr)
         number = {path: n for n, path in enumerate(frames)}

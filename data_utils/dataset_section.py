@@ -119,6 +119,7 @@ class DatasetSection(Section):
     jpeg_quality: int = Field(default=95, ge=1, le=100)
     hr_native_min: Count | None = None  # original longer side from which HR counts as native; default: imgsz_hr
     crop_border: bool = False  # cut the black surround of the round endoscope field away; boxes follow, none is cut
+    labelled: bool = True  # false: no label is read or written; only the branch can learn from such frames
     balanced: bool = False  # train on train_balanced.txt, which `python -m data_utils.balance` writes
     filter: FilterSection = FilterSection()
     labelmap: LabelMapSection = LabelMapSection()

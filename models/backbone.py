@@ -94,6 +94,7 @@ class BackboneWithHooks(nn.Module):
         is_file = weights.endswith(".pt")
         self.detector = build_detector(detector if is_file else weights, nc)
         self.hook_layers = tuple(hook_layers)
+        self.stops_at_taps = False  # set by a training of the branch alone, which needs no predictions
         self._tapped: dict[int, Tensor] | None = None
         n_layers = len(self.layers)
         for layer in self.hook_layers:
@@ -111,6 +112,12 @@ class BackboneWithHooks(nn.Module):
         return self.detector.model
 
     @property
+    def n_backbone_layers(self) -> int:
+        """How many of the layers are the backbone's; neck and detection head follow."""
+        architecture: Any = self.detector.yaml
+        return len(architecture["backbone"])
+
+    @property
     def head(self) -> Any:
         """The detection head."""
         return self.layers[-1]
@@ -119,11 +126,20 @@ class BackboneWithHooks(nn.Module):
         """Run the detector on float [B, 3, S, S] in [0, 1].
 
         Returns its predictions (raw maps in training mode, decoded and raw in eval mode) and the tapped feature maps
-        {layer: [B, C_l, S / s_l, S / s_l]}. No reference to a feature map is kept.
+        {layer: [B, C_l, S / s_l, S / s_l]}. No reference to a feature map is kept. With `stops_at_taps` no layer behind
+        the deepest tap is run, and the predictions are None.
         """
         with self._tapping() as features:
-            predictions = self.detector(images)
+            predictions = self._run_to_taps(images) if self.stops_at_taps else self.detector(images)
             return predictions, dict(features)
+
+    def _run_to_taps(self, images: Tensor) -> None:
+        outputs: list[Tensor | None] = []
+        for layer in self.layers[: max(self.hook_layers) + 1]:
+            sources = [layer.f] if isinstance(layer.f, int) else layer.f
+            inputs = [images if source == -1 else outputs[source] for source in sources]
+            images = layer(inputs[0] if isinstance(layer.f, int) else inputs)
+            outputs.append(images if layer.i in self.detector.save else None)
 
     def detect(self, images: Tensor) -> Tensor:
         """Return decoded predictions, float32 [B, 4 + nc, A], without tapping anything; needs eval mode."""

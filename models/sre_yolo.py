@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ class SREYOLO(nn.Module):
 
     def __init__(self, config_path: str | Path | Config) -> None:
         super().__init__()
+        self._n_frozen = 0
         config = config_path if isinstance(config_path, Config) else load_config(config_path)
         hook_layers = config.sr_layers if config.has_branch else ()
         self.backbone = BackboneWithHooks(config.model.detector, hook_layers, nc=config.dataset.nc)
@@ -49,18 +50,34 @@ class SREYOLO(nn.Module):
         sr_output = None if self.sr_branch is None else self.sr_branch(*taps)
         return {"predictions": predictions, "sr_output": sr_output}
 
-    def freeze_backbone(self) -> None:
-        """Train the branch alone: the detector's parameters get no gradient.
+    def freeze_layers(self, count: int) -> None:
+        """Keep the detector's first `count` layers as they are, and let everything else learn.
 
-        BatchNorm's statistics still follow the data in train mode.
+        They get no gradient, and their BatchNorm stays in eval mode: its statistics no longer follow the data.
         """
-        self.backbone.requires_grad_(False)
-
-    def unfreeze_all(self) -> None:
-        """Train everything again."""
+        layers = self.backbone.layers
+        self._n_frozen = count
         self.requires_grad_(True)
         # The DFL's fixed integral (0..reg_max-1) is a convolution by construction and never trained.
         self.backbone.head.dfl.requires_grad_(False)
+        for layer in layers[:count]:
+            layer.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set train or eval mode as every module does; frozen layers stay in eval mode."""
+        super().train(mode)
+        for layer in self.backbone.layers[: self._n_frozen]:
+            layer.eval()
+        return self
+
+    def freeze_backbone(self) -> None:
+        """Train the branch alone: the whole detector is frozen."""
+        self.freeze_layers(len(self.backbone.layers))
+
+    def unfreeze_all(self) -> None:
+        """Train everything again."""
+        self.freeze_layers(0)
 
     def count_params(self) -> dict[str, int]:
         """Count parameters of the two parts and their sum."""

@@ -34,16 +34,27 @@ _DETECTOR_PREFIX = "backbone.detector."
 
 @dataclass(frozen=True)
 class Transfer:
-    """What an initialisation took: counts of tensors, and the names left at their random values."""
+    """What an initialisation took: the count of tensors, and those left at their random values, each with the reason.
+
+    not_taken: name -> "[64, 64, 3, 3] here, [80, 64, 3, 3] in the file", or "not in the file". class_head: the prefix
+    of the tensors whose shapes follow the number of classes.
+    """
 
     taken: int
-    not_taken: tuple[str, ...]
+    not_taken: Mapping[str, str]
+    class_head: str = "\0"
 
     def __str__(self) -> str:
         if not self.not_taken:
             return f"all {self.taken} tensors taken"
-        shown = ", ".join(self.not_taken[:4]) + (", ..." if len(self.not_taken) > 4 else "")
-        return f"{self.taken} tensors taken, {len(self.not_taken)} left at random: {shown}"
+        head = [name for name in self.not_taken if name.startswith(self.class_head)]
+        rest = [name for name in self.not_taken if name not in head]
+        parts = [f"{self.class_head}* of the class head ({self._example(head)})"] if head else []
+        parts += [f"{name} ({self.not_taken[name]})" for name in rest[:4]] + (["..."] if len(rest) > 4 else [])
+        return f"{self.taken} tensors taken, {len(self.not_taken)} left at random: {', '.join(parts)}"
+
+    def _example(self, names: list[str]) -> str:
+        return f"{len(names)} tensors; {names[-1]} is {self.not_taken[names[-1]]}"
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -193,7 +204,18 @@ def load_pretrained(detector: nn.Module, path: str | Path) -> Transfer:
     if len(fitting) * 2 < len(own):
         raise InputError(f"{path}: weights of another architecture: {len(fitting)} of {len(own)} tensors fit")
     detector.load_state_dict(fitting, strict=False)
-    return Transfer(len(fitting), tuple(name for name in own if name not in fitting))
+    not_taken = {name: _misfit(tensor, state.get(name)) for name, tensor in own.items() if name not in fitting}
+    return Transfer(len(fitting), not_taken, _class_head(detector))
+
+
+def _misfit(own: Tensor, found: Tensor | None) -> str:
+    return "not in the file" if found is None else f"{list(own.shape)} here, {list(found.shape)} in the file"
+
+
+def _class_head(detector: nn.Module) -> str:
+    """Return the prefix of the tensors of a detector's classification branch."""
+    layers = getattr(detector, "model", ())
+    return f"model.{len(layers) - 1}.cv3."
 
 
 def _detector_state(path: Path) -> dict[str, Tensor]:

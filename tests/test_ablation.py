@@ -44,9 +44,13 @@ def test_overrides_give_the_run_the_name_says() -> None:
 
 
 def test_the_table_shows_what_is_missing() -> None:
-    table = describe(read_ablations("configs/ablations.yaml", "configs/train.yaml"))
+    registry = read_ablations("configs/ablations.yaml", "configs/train.yaml")
+    table = describe(registry)
     assert "pretrain_none" in table
-    assert "needs: a branch pretrained on COCO" in table
+    assert "needs: stage coco: data/coco/splits/split1/train.txt: no such split list" in table
+    assert "`python -m data_utils.prepare --config configs/hyperkvasir.yaml`" in table
+    ready = [name for name, run in registry.items() if run.needs is None]
+    assert ready == ["pretrain_none", "pretrain_coco", "yolov5s", "yolov5n", "yolov8s", "sr_kaiming"]
     assert "note: another architecture" in table
 
 

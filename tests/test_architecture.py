@@ -21,7 +21,7 @@ TORCH_FREE = {"models.predictor"}  # in those rooms: runs where only an ONNX run
 TORCH_MODULES = {
     "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
     "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics",
-    "evaluation.predictions",
+    "evaluation.predictions", "evaluation.reconstruction",
 }  # fmt: skip
 # Imports inside a function that close a circle, each with its reason.
 LAZY_CIRCLES = {

@@ -329,3 +329,30 @@ def test_quotes_and_null_keep_their_meaning_for_text(configs):
 def test_a_dataset_file_without_a_train_yaml_beside_it(tmp_path):
     (tmp_path / "mine.yaml").write_text("nc: 1\nnames: [lesion]\n")
     assert "takes the rest from a train.yaml beside it" in refusal(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pretrain=coco+hyperkvasr"], "'hyperkvasr' is neither a .pt file nor .* did you mean 'hyperkvasir'"),
+        (["stages.branch=coco", "stages.sets={coco: null}"], "stages.sets.coco"),
+        (["stages.branch=imagenet"], "stages.branch = imagenet: 'imagenet' is neither a .pt file"),
+        (["sr_decoder=none", "stages.branch=b.pt"], "stages.branch = b.pt: there is no branch"),
+        (["c1=0", "stages.train=branch"], "stages.train = branch: there is no branch"),
+        (["stages.train=branch", "optim.freeze=3"], "stages.train = branch freezes the whole detector"),
+        (["optim.unfreeze_epoch=3"], "optim.unfreeze_epoch = 3: nothing is frozen"),
+        (["optim.lr_branch=0"], "optim.lr_branch = 0"),
+        (["stages.train=detector"], "stages.train = 'detector'.*'branch\\+backbone'"),
+    ],
+)
+def test_stages_that_cannot_be_meant_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_config("configs/train.yaml", overrides)
+
+
+def test_every_data_set_that_a_chain_may_name_has_its_config() -> None:
+    sets = load_config("configs/train.yaml").stages.sets
+    configs = {name: load_config(own.config, own.overrides) for name, own in sets.items()}
+    assert set(configs) == {"coco", "hyperkvasir", "hyperkvasir_unlabelled"}
+    assert [configs[name].detects for name in ("coco", "hyperkvasir", "hyperkvasir_unlabelled")] == [False, True, False]
+    assert [configs[name].dataset.labelled for name in configs] == [False, True, False]

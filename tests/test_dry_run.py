@@ -27,7 +27,23 @@ def test_counts_are_those_of_the_lists(tiny_prepared: PreparedSet) -> None:
 def test_plain_training_is_called_so(tiny_prepared: PreparedSet) -> None:
     text = describe_run(override_config(tiny_prepared.config, ["c1=0"]), 1, "mine.pt")
     assert "none: plain detector training" in text
-    assert "weights: mine.pt" in text
+    assert "weights: mine.pt (no such file)" in text
+    assert "learning   everything\n" in text
+
+
+def test_what_learns_and_how_fast_is_told(tiny_prepared: PreparedSet) -> None:
+    frozen = ["optim.freeze=10", "optim.unfreeze_epoch=3", "optim.lr_backbone=0.1", "lr0=0.002"]
+    text = describe_run(override_config(tiny_prepared.config, frozen), 1, None)
+    assert "the detector's first 10 layers are frozen until epoch 3, BatchNorm included" in text
+    assert "lr backbone 0.0002, neck and head 0.002, branch 0.002" in text
+    branch_alone = override_config(tiny_prepared.config, ["stages.train=branch", "stages.branch=b.pt"])
+    text = describe_run(branch_alone, 1, None)
+    assert "labels are not read" in text
+    assert "learning   the branch; the whole detector is frozen" in text
+    assert "loss       0.1 L_SR, no detection terms" in text
+    assert "weights: b.pt (no such file)" in text
+    resumed = describe_run(branch_alone, 1, "those of a run", resumed=True)
+    assert resumed.count("weights: those of a run") == 2
 
 
 def test_a_missing_split_names_those_found(tiny_prepared: PreparedSet) -> None:

@@ -10,7 +10,14 @@ import torch
 from torch import nn
 
 from data_utils.config import load_config
-from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from training.optim import (
+    build_optimizer,
+    clip_gradients,
+    learning_rate,
+    n_frozen_layers,
+    part_rate_factor,
+    set_learning_rate,
+)
 
 CONFIG = load_config("configs/train.yaml", ["epochs=10", "optim.warmup_epochs=2"])
 
@@ -68,3 +75,42 @@ def test_setting_the_rate_and_clipping() -> None:
     assert parameter.grad.tolist() == [30, 40]
     assert clip_gradients([parameter], 10) == pytest.approx(50)
     assert parameter.grad.tolist() == pytest.approx([6, 8], rel=1e-4)
+
+
+def test_parts_learn_at_their_own_rates() -> None:
+    net = small_net()
+    factors = {"0.weight": 0.1, "0.bias": 0.1}
+    optimizer = build_optimizer(net, CONFIG, lambda name: factors.get(name, 2.0))
+    set_learning_rate(optimizer, 0.5)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {name: rates[id(p)] for name, p in net.named_parameters()} == {
+        "0.weight": 0.05, "0.bias": 0.05, "1.weight": 1.0, "1.bias": 1.0, "2.weight": 1.0
+    }  # fmt: skip
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [1e-4, 0, 1e-4, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [
+        ("backbone.detector.model.0.conv.weight", 0.1),
+        ("backbone.detector.model.9.cv1.bn.bias", 0.1),
+        ("backbone.detector.model.10.x", 1.0),
+        ("backbone.detector.model.22.cv3.0.2.bias", 1.0),
+        ("sr_branch.fuse.0.weight", 3.0),
+    ],
+)
+def test_a_parameters_part_follows_from_its_name(name: str, factor: float) -> None:
+    optim = load_config("configs/train.yaml", ["optim.lr_backbone=0.1", "optim.lr_branch=3"]).optim
+    assert part_rate_factor(name, optim, n_backbone_layers=10) == factor
+
+
+def test_layers_thaw_at_the_epoch_asked_for() -> None:
+    def frozen(*overrides: str) -> list[int]:
+        config = load_config("configs/train.yaml", overrides)
+        return [n_frozen_layers(config, epoch, 23) for epoch in range(4)]
+
+    assert frozen() == [0, 0, 0, 0]
+    assert frozen("optim.freeze=10") == [10, 10, 10, 10]
+    assert frozen("optim.freeze=10", "optim.unfreeze_epoch=3") == [10, 10, 0, 0]
+    assert frozen("stages.train=branch") == [23, 23, 23, 23]
+    assert frozen("stages.train=branch+backbone") == [0, 0, 0, 0]

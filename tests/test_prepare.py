@@ -18,7 +18,7 @@ from small_raw_set import (
     snapshot,
 )
 
-from data_utils.config import load_config
+from data_utils.config import load_config, override_config
 from data_utils.errors import InputError, run_command
 from data_utils.formats import read_raw_set
 from data_utils.preparation import frame_jobs
@@ -167,3 +167,24 @@ def test_the_metadata_of_a_zipped_set_may_lie_beside_it(raw: Path) -> None:
     (raw / "metadata.csv").rename(raw.parent / "metadata.csv")
     shutil.make_archive(str(raw.parent / "export"), "zip", raw)
     assert main(arguments(raw.parent / "export.zip")) == 0
+
+
+def test_frames_that_nobody_labelled_are_prepared_without_a_label(raw: Path, tmp_path: Path) -> None:
+    """Labels in the folder, even bad ones, are not looked at, and those of an earlier preparation go."""
+    config = load_config(
+        "configs/train.yaml",
+        [
+            *(f"dataset.{key}='{tmp_path / key}'" for key in ("processed", "splits", "filter_log")),
+            *(f"dataset.raw='{raw}'", "dataset.group=image", "dataset.filter={blur_thresh: null, min_bytes: null}"),
+            *("dataset.split={ratios: [60, 20, 20], n_splits: 1}", "imgsz_lr=64", "imgsz_hr=128"),
+        ],
+    )
+    labelled = prepare(config, workers=1, progress=False)
+    assert labelled.n_boxes > 0
+    for label in raw.rglob("labels/*.txt"):
+        label.write_text("no label at all\n")
+    report = prepare(override_config(config, ["dataset.labelled=false"]), workers=1, progress=False)
+    assert (report.n_read, report.n_kept, report.n_boxes) == (labelled.n_read, labelled.n_kept, 0)
+    assert report.n_written == 0
+    assert not list((tmp_path / "processed").rglob("*.txt"))
+    assert any("no label was read" in note for note in report.notes)

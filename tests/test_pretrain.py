@@ -24,7 +24,7 @@ def first_weight(model: torch.nn.Module) -> torch.Tensor:
 def test_null_keeps_random_weights() -> None:
     model = SREYOLO(CONFIG)
     before = first_weight(model)
-    assert "random" in initialise(model, override_config(CONFIG, ["pretrain=null"]), None)
+    assert "random" in str(initialise(model, override_config(CONFIG, ["pretrain=null"]), None))
     assert torch.equal(first_weight(model), before)
 
 
@@ -32,15 +32,17 @@ def test_weights_override_pretrain_and_the_sentence_says_what_was_not_taken(tmp_
     source = build_detector("yolov8n", 80)
     torch.save({"model": source}, tmp_path / "w.pt")
     model = SREYOLO(CONFIG)
-    sentence = initialise(model, CONFIG, str(tmp_path / "w.pt"))
+    start = initialise(model, CONFIG, str(tmp_path / "w.pt"))
     assert torch.equal(first_weight(model), first_weight(source))
-    assert "319 tensors taken, 36 left at random: model.22.cv3" in sentence
+    assert "319 tensors taken, 36 left at random: model.22.cv3.* of the class head (36 tensors; " in str(start)
+    assert "model.22.cv3.2.2.bias is [1] here, [80] in the file" in str(start)
+    assert len(start.record()["not_taken"]) == 36
 
 
 def test_coco_comes_from_the_weights_folder(tmp_path: Path) -> None:
     torch.save({"model": build_detector("yolov8n", 80)}, tmp_path / "yolov8n.pt")
-    sentence = initialise(SREYOLO(CONFIG), override_config(CONFIG, [f"run.weights_dir='{tmp_path}'"]), None)
-    assert str(tmp_path / "yolov8n.pt") in sentence
+    start = initialise(SREYOLO(CONFIG), override_config(CONFIG, [f"run.weights_dir='{tmp_path}'"]), None)
+    assert str(tmp_path / "yolov8n.pt") in str(start)
 
 
 def test_coco_without_file_and_network_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,24 @@ def test_freezing_and_counting(model: SREYOLO) -> None:
     assert {name for name, p in model.named_parameters() if p.requires_grad} == trainable_before
 
 
+def test_frozen_layers_stay_as_they_are_in_train_mode(model: SREYOLO) -> None:
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.freeze_layers(5)
+    model.train().zero_grad()
+    output = model(torch.rand(2, 3, 64, 64))
+    assert isinstance(output, dict)
+    output["sr_output"].mean().backward()
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, state[name])}
+    moved = {int(name.split(".")[3]) for name in changed}  # BatchNorm's statistics of the others
+    assert (min(moved), max(moved)) == (5, 22)
+    with_gradient = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert not any(f"model.{layer}." in name for layer in range(5) for name in with_gradient)
+    assert any("model.5." in name for name in with_gradient)
+    model.load_state_dict(state)
+    model.unfreeze_all()
+    model.eval()
+
+
 def test_building_from_a_path_and_its_stride() -> None:
     built = SREYOLO("configs/train.yaml")
     assert built.count_params()["sr_branch"] > 1_000_000

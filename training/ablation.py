@@ -14,6 +14,7 @@ from data_utils.audit import require_clean
 from data_utils.config import load_config, read_yaml
 from data_utils.errors import InputError
 from data_utils.section import Section
+from training.dry_run import what_is_missing
 
 SUMMARY_COLUMNS = ("name", "tables", "overrides", "paper_ap50", "ap50", "fps", "gflops", "epochs_trained", "state")
 
@@ -21,7 +22,7 @@ SUMMARY_COLUMNS = ("name", "tables", "overrides", "paper_ap50", "ap50", "fps", "
 class AblationRun(Section):
     """One run of the paper's tables: what to change in train.yaml, and what was published.
 
-    needs: what the run lacks before it can be trained here, or None.
+    needs: what the run lacks before it can be trained here, as the file says or as found on disk, or None.
     """
 
     tables: tuple[int, ...]
@@ -37,8 +38,9 @@ def read_ablations(path: str | Path, config_path: str | Path) -> dict[str, Ablat
     for name, values in read_yaml(path).get("runs", {}).items():
         try:
             # Strict sections take a YAML list for a tuple only when told that it comes from text.
-            runs[name] = AblationRun.model_validate_json(json.dumps(values))
-            load_config(config_path, runs[name].overrides)
+            run = AblationRun.model_validate_json(json.dumps(values))
+            needs = run.needs or what_is_missing(load_config(config_path, run.overrides))
+            runs[name] = run.model_copy(update={"needs": needs})
         except ValidationError as error:
             problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
             raise InputError(f"{path}: run '{name}': {'; '.join(problems)}") from None
@@ -66,10 +68,12 @@ def run_ablation(
         overrides = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     from evaluation.evaluation_run import evaluate_checkpoint
     from training.run_folder import add_to_record
+    from training.stage_runs import run_stages
     from training.trainer import Trainer
 
     config = load_config(config_path, overrides)
     audited = require_clean(config, split)
+    run_stages(config, device=device)
     trainer = Trainer(config, split, device=device)
     add_to_record(trainer.run_dir, audit=audited)
     trained = trainer.fit()

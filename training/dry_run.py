@@ -8,7 +8,9 @@ from pathlib import Path
 from data_utils.config_sections import Config
 from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError
-from data_utils.splitting.split_list import checked_train_list, read_all_labels, read_split_list
+from data_utils.splitting.split_list import checked_train_list, read_labels_if_needed, read_split_list
+from data_utils.stages_section import is_file
+from training.stages import Plan, Stage, plan_stages
 
 
 def require_prepared(dataset: DatasetSection, split: int, config_path: str) -> None:
@@ -34,8 +36,30 @@ def require_prepared(dataset: DatasetSection, split: int, config_path: str) -> N
         )
 
 
-def describe_run(config: Config, split: int, weights: str | None) -> str:
-    """Return the lines `train.py --dry-run` prints; raises InputError for data that training would refuse."""
+def what_is_missing(config: Config) -> str | None:
+    """Return, in one line, what stands in the way of the stages that a run with these settings rests on, or None."""
+    try:
+        stages = plan_stages(config).stages
+        return next((f"stage {stage.name}: {lack}" for stage in stages if (lack := _lacks(stage))), None)
+    except InputError as error:
+        return str(error)
+
+
+def _lacks(stage: Stage) -> str | None:
+    """Return what the data of a stage that is not finished lack, or None."""
+    if stage.state() != "finished":
+        try:
+            require_prepared(stage.config.dataset, stage.split, stage.config_path)
+        except InputError as error:
+            return str(error)
+    return None
+
+
+def describe_run(config: Config, split: int, weights: str | None, *, resumed: bool = False) -> str:
+    """Return the lines `train.py --dry-run` prints; raises InputError for data that training would refuse.
+
+    weights: what replaces `pretrain`, or, for a `resumed` run, where all of its weights come from.
+    """
     dataset = config.dataset
     steps = 0
     lines = [f"data set   {dataset.name}, split {split}, classes: {', '.join(dataset.names)}"]
@@ -47,19 +71,23 @@ def describe_run(config: Config, split: int, weights: str | None) -> str:
         if balanced:
             path = checked_train_list(dataset, split)
         images = read_split_list(path, repeats=balanced)
-        labels = read_all_labels(images, dataset.nc, allow_background=dataset.allow_background)
+        labels = read_labels_if_needed(images, config)
         boxes, healthy = sum(map(len, labels)), sum(len(frame) == 0 for frame in labels)
-        lines.append(f"{part:<10} {len(images)} frames, {boxes} boxes, {healthy} frames without a box   ({path})")
+        read = f"{boxes} boxes, {healthy} frames without a box" if config.detects else "labels are not read"
+        lines.append(f"{part:<10} {len(images)} frames, {read}   ({path})")
         if balanced:
             unique = len(set(images))
             lines.append(f"balanced   {unique} different frames, {len(images) - unique} lines repeat rare classes")
         if part == "train":
             steps = math.ceil(len(images) / config.batch_size)
-    origin = weights or config.pretrain or "random"
+    plan = plan_stages(config, None if resumed else weights)
+    origin, branch_origin = (weights, weights) if resumed else (_source(plan, s) for s in (plan.detector, plan.branch))
     run_dir = Path(config.run.results_dir) / "runs" / (config.run.name or f"{dataset.name}_split{split}_<time>")
     lines += [
+        *([] if resumed else _stages(plan)),
         f"detector   {config.model.detector} at {config.imgsz_lr} px, weights: {origin}",
-        f"branch     {_branch(config)}",
+        f"branch     {_branch(config)}" + (f", weights: {branch_origin}" if config.has_branch else ""),
+        f"learning   {_what_learns(config)}",
         f"loss       {_loss(config)}",
         f"schedule   {config.epochs} epochs of {steps} batches of {config.batch_size}, {config.optimizer} "
         f"lr {config.lr0:g} -> {config.lr0 * config.lrf:g}, patience {config.patience}",
@@ -78,7 +106,43 @@ def _branch(config: Config) -> str:
     return f"{config.sr_decoder} on layers {layers}, {shape}{blocks}, HR {config.imgsz_hr} px"
 
 
+def _stages(plan: Plan) -> list[str]:
+    """Say of each earlier run how it stands, and what its data lack."""
+    lines = []
+    for number, stage in enumerate(plan.stages, start=1):
+        state, lack = stage.state(), _lacks(stage)
+        then = f", but {lack}" if lack else "" if state == "finished" else ", before this run"
+        lines.append(f"stage {number}    {stage} ({state}{then})")
+    return lines
+
+
+def _source(plan: Plan, source: str | None) -> str:
+    if source is None:
+        return "random"
+    made = not is_file(source) or plan.stage_of(source) is not None  # the official weights are fetched, stages trained
+    return source if made or Path(source).is_file() else f"{source} (no such file)"
+
+
+def _what_learns(config: Config) -> str:
+    optim = config.optim
+    parts = {
+        "all": "everything",
+        "branch": "the branch; the whole detector is frozen, BatchNorm included",
+        "branch+backbone": f"the branch, and the detector's layers 0 to {config.sr_layers[1]}",
+    }
+    text = parts[config.stages.train]
+    if optim.freeze:
+        until = f"until epoch {optim.unfreeze_epoch}" if optim.unfreeze_epoch else "throughout"
+        text += f"; the detector's first {optim.freeze} layers are frozen {until}, BatchNorm included"
+    factors = {"backbone": optim.lr_backbone, "neck and head": optim.lr_head, "branch": optim.lr_branch}
+    if set(factors.values()) != {1.0}:
+        text += "; lr " + ", ".join(f"{part} {config.lr0 * factor:g}" for part, factor in factors.items())
+    return text
+
+
 def _loss(config: Config) -> str:
+    if not config.detects:
+        return f"{config.c1:g} L_SR, no detection terms; the best epoch is the one with the highest PSNR"
     weights = (config.c1, config.c2, config.c3, config.c4)
     terms = ("L_SR", "L_bbox", "L_dfl", "L_cls")
     return " + ".join(f"{w:g} {t}" for w, t in zip(weights, terms, strict=True)) + f" ({config.loss.loss_scale})"

@@ -82,7 +82,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         layout = torch.channels_last if config.run.channels_last else torch.contiguous_format
         self.model = model.to(self.device, memory_format=layout)  # pyright: ignore[reportCallIssue]
         self.criterion = self._new_criterion()
-        self.optimizer = build_optimizer(self.model, config)
+        self.optimizer = build_optimizer(self.model, config, self._rate_factor)
         self.scaler = torch.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.ema = ModelEMA(self.model, config.optim.ema_decay, config.optim.ema_tau)
         if config.optim.sync_batch_norm:
@@ -136,6 +136,17 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     @abc.abstractmethod
     def _next_command(self, best: str) -> str:
         """Return the command that goes on with the best weights, at the path `best`, shell-quoted."""
+
+    def _rate_factor(self, name: str) -> float:
+        """Return the factor on the learning rate of parameter `name`; by default all learn alike."""
+        return 1.0
+
+    def _choose_what_learns(self, epoch: int) -> None:
+        """Freeze and unfreeze parts for `epoch` (from 0), as the settings say alone; by default everything learns."""
+
+    def _record(self) -> dict[str, Any]:
+        """Return what a new run's record is to say beside what every record says; by default nothing."""
+        return {}
 
     def _save_panel(self, path: Path) -> None:
         """Save pictures of the present weights' work to the archive `path`; by default none."""
@@ -196,13 +207,15 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
 
     def _train_one_epoch(self, report: RunReport, stop: StopSignal) -> dict[str, Any]:
         config, progress = self.config, self.progress
+        self._choose_what_learns(progress.epoch)
         self.model.train()
         self.train_loader.set_epoch(progress.epoch)
         n_batches, accumulate = len(self.train_loader), config.optim.accumulate
         steps_per_epoch = math.ceil(n_batches / accumulate)
-        sums, images, started = torch.zeros(len(self.terms)), 0, time.monotonic()
+        sums, images, rate, started = torch.zeros(len(self.terms)), 0, 0.0, time.monotonic()
         for index, batch in enumerate(self.train_loader):
-            set_learning_rate(self.optimizer, learning_rate(progress.step, steps_per_epoch, config))
+            rate = learning_rate(progress.step, steps_per_epoch, config)
+            set_learning_rate(self.optimizer, rate)
             with naming_what_to_lower("batch_size", config.batch_size, f" optim.accumulate={2 * accumulate}"):
                 total_loss, terms = self._loss(batch)
                 self.scaler.scale(total_loss / accumulate).backward()
@@ -216,7 +229,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         means = dict(zip(self.terms, (sums / n_batches).tolist(), strict=True))
         images_per_s = sum(distributed.gathered(images)) / (time.monotonic() - started)
         machine = {"images_per_s": images_per_s, "memory_gb": peak_gigabytes(self.device)}
-        return {**means, "lr": self.optimizer.param_groups[0]["lr"], **machine}
+        return {**means, "lr": rate, **machine}
 
     def _stop_at_the_edge(self, stop: StopSignal) -> None:
         """Raise InterruptedRun if a signal came, in all processes at the same edge."""

@@ -45,12 +45,17 @@ class SREYOLOLoss(nn.Module):
         """Compare the model's output with float `labels` [N, 6] (index in batch, class, cx, cy, w, h in [0, 1]) and,
         where the model has a branch, float `hr_image` [B, 3, 2S, 2S] in [0, 1].
 
-        Rows of labels may come in any order. Raises ValueError when hr_image and the branch's output differ in shape.
-        Returns scalars: total_loss (differentiable), l_sr, l_bbox, l_dfl, l_cls (unweighted, differentiable).
+        Rows of labels may come in any order. Where predictions is None, as when the branch is trained alone, the
+        detection terms are 0 and the labels are not looked at. Raises ValueError when hr_image and the branch's output
+        differ in shape. Returns scalars: total_loss (differentiable), l_sr, l_bbox, l_dfl, l_cls (unweighted,
+        differentiable).
         """
         predictions = model_output["predictions"]
-        raw = predictions[1] if isinstance(predictions, tuple) else predictions
         l_sr = self._sr_term(model_output["sr_output"], targets)
+        if predictions is None:
+            nothing = l_sr.new_zeros(())
+            return {"total_loss": self.weights["l_sr"] * l_sr, **dict.fromkeys(LOSS_TERMS, nothing), "l_sr": l_sr}
+        raw = predictions[1] if isinstance(predictions, tuple) else predictions
         terms = {"l_sr": l_sr, **self._detection_terms(raw, targets["labels"])}
         batch_scale = self._batch_size(raw["scores"]) if self.loss_scale == "batch" else 1
         scale = {"l_sr": 1, "l_bbox": batch_scale, "l_dfl": batch_scale, "l_cls": batch_scale}

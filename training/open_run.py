@@ -52,7 +52,8 @@ def _new(loop: Any) -> tuple[Path, None, str]:
     run_dir = new_run_dir(loop.config, loop.split, loop.task)
     loop.lock = RunLock(run_dir)
     how = {"task": loop.task, "device": str(loop.device), "precision": loop.precision, "weights": loop.origin}
-    write_record(run_dir, loop.config, loop.split, **how, processes=distributed.world_size())
+    more = {"measure": loop.score.key, "processes": distributed.world_size(), **loop._record()}
+    write_record(run_dir, loop.config, loop.split, **how, **more)
     return run_dir, None, ""
 
 

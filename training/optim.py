@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from data_utils.config_sections import Config
+from data_utils.config_sections import Config, OptimSection
 
 # name -> builder(parameter groups, learning rate, momentum)
 OPTIMIZERS: dict[str, Callable[[list[dict], float, float], torch.optim.Optimizer]] = {
@@ -17,19 +17,46 @@ OPTIMIZERS: dict[str, Callable[[list[dict], float, float], torch.optim.Optimizer
 }
 
 
-def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Build AdamW or SGD over the trainable parameters; weight decay spares norms and biases."""
-    decayed, spared = [], []
-    for module in model.modules():
+def build_optimizer(
+    model: nn.Module, config: Config, rate_factor: Callable[[str], float] = lambda name: 1.0
+) -> torch.optim.Optimizer:
+    """Build AdamW or SGD over the parameters that take gradients; weight decay spares norms and biases.
+
+    rate_factor: a parameter's name -> the factor on its learning rate. Parameters of one factor share two groups, with
+    decay and without. What is frozen later and gets no gradient is left alone by the optimiser, decay included, and
+    needs no group of its own when it begins to learn.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for prefix, module in model.named_modules():
+        is_norm = isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm)
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad:
-                is_norm = isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm)
-                (spared if is_norm or name == "bias" else decayed).append(parameter)
-    groups = [
-        {"params": decayed, "weight_decay": config.optim.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+                factor = rate_factor(f"{prefix}.{name}")
+                for spared in (False, True):  # both exist, in this order
+                    groups.setdefault((factor, spared), [])
+                groups[factor, is_norm or name == "bias"].append(parameter)
+    options = [
+        {"params": parameters, "weight_decay": 0.0 if spared else config.optim.weight_decay, "lr_factor": factor}
+        for (factor, spared), parameters in groups.items()
     ]
-    return OPTIMIZERS[config.optimizer](groups, config.lr0, config.optim.momentum)
+    return OPTIMIZERS[config.optimizer](options, config.lr0, config.optim.momentum)
+
+
+def part_rate_factor(name: str, optim: OptimSection, n_backbone_layers: int) -> float:
+    """Return the factor on the learning rate of the SRE-YOLO parameter `name`, by the part it belongs to."""
+    part, _, rest = name.partition(".")
+    if part == "sr_branch":
+        return optim.lr_branch
+    layer = int(rest.removeprefix("detector.model.").partition(".")[0])
+    return optim.lr_backbone if layer < n_backbone_layers else optim.lr_head
+
+
+def n_frozen_layers(config: Config, epoch: int, n_layers: int) -> int:
+    """Return how many of the detector's first layers do not learn in `epoch` (from 0), of `n_layers` in all."""
+    if config.stages.train == "branch":
+        return n_layers
+    thawed = config.optim.unfreeze_epoch is not None and epoch + 1 >= config.optim.unfreeze_epoch
+    return 0 if thawed else config.optim.freeze
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: Config) -> float:
@@ -43,9 +70,9 @@ def learning_rate(step: int, steps_per_epoch: int, config: Config) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
-    """Give every parameter group the learning rate `value`."""
+    """Give every parameter group the learning rate `value`, times the group's own factor."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        group["lr"] = value * group.get("lr_factor", 1.0)  # a checkpoint of an earlier version has none
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:

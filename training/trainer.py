@@ -23,6 +23,7 @@ from models.weights import DETECTION
 from training import distributed
 from training.loop import NonFiniteLossError, TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
+from training.optim import n_frozen_layers, part_rate_factor
 from training.panels import save_panel
 from training.pretrain import initialise
 from training.progress import Score
@@ -54,7 +55,9 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         data = config.dataset
         split_list = checked_train_list(data, self.split) if training else data.split_list(self.split, part)
         hr_images, repeats = data.hr_images if config.has_branch else None, training and data.balanced
-        return SREYOLODataset(split_list, hr_images, augment=training, config=config, uint8=True, repeats=repeats)
+        return SREYOLODataset(
+            split_list, hr_images, augment=training, config=config, uint8=True, repeats=repeats, for_training=True
+        )
 
     def _loader(self, dataset: SREYOLODataset) -> EpochLoader:
         config, training = self.config, dataset.augment
@@ -70,13 +73,27 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
 
     def _files(self, dataset: SREYOLODataset) -> list[Path]:
         images = dataset.image_paths
-        return [*images, *(dataset.hr_paths or ()), *(path for path in map(label_path, images) if path.is_file())]
+        labels = [path for path in map(label_path, images) if path.is_file()] if self.config.detects else []
+        return [*images, *(dataset.hr_paths or ()), *labels]
 
     def _new_model(self) -> SREYOLO:
         return SREYOLO(self.config)
 
     def _initialise(self, model: SREYOLO, weights: str | None) -> str:
-        return initialise(model, self.config, weights)
+        self._initialised = initialise(model, self.config, weights)
+        freeze, n_layers = self.config.optim.freeze, len(model.backbone.layers)
+        if freeze > n_layers or (freeze == n_layers and model.sr_branch is None):
+            raise InputError(f"optim.freeze = {freeze}: of {n_layers} detector layers none would learn; freeze fewer")
+        return str(self._initialised)
+
+    def _record(self) -> dict[str, Any]:
+        return {"initialised": self._initialised.record()}
+
+    def _rate_factor(self, name: str) -> float:
+        return part_rate_factor(name, self.config.optim, self.model.backbone.n_backbone_layers)
+
+    def _choose_what_learns(self, epoch: int) -> None:
+        self.model.freeze_layers(n_frozen_layers(self.config, epoch, len(self.model.backbone.layers)))
 
     def _new_criterion(self) -> SREYOLOLoss:
         config = self.config

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +14,7 @@ from data_utils.formats.identity import Identity, IdentityFinder
 from data_utils.formats.labelled_image import LabelledImage
 from data_utils.formats.labels import Findings, orient_boxes
 from data_utils.formats.leftovers import check_leftovers
-from data_utils.formats.sources import Source, name_frames
+from data_utils.formats.sources import Source, name_frames, pair_with_labels
 from data_utils.imaging.image_header import ImageHeader, UnreadableImage, read_header
 from data_utils.imaging.images import IMAGE_SUFFIXES, list_other_pictures
 from data_utils.types import Annotation, Frame
@@ -91,7 +91,8 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
     if not sources:
         findings.raise_problems()
         raise InputError(f"{raw}: {no_images(raw)}; {_ways_on(raw)}")
-    check_leftovers(raw, sources, findings)
+    if dataset.labelled:
+        check_leftovers(raw, sources, findings)
     if others := list_other_pictures(raw):
         findings.counts["pictures of a kind that is not read"] += len(others)
         findings.note(f"{len(others)} pictures are of a kind that is not read, first {others[0]}; save them as PNG")
@@ -102,12 +103,15 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
         annotation = _read_annotation(source, reader, dataset, findings)
         identity = finder.identify(source, stem)
         if annotation is not None and identity is not None:
-            _compare_with_metadata(source, annotation, identity, findings)
+            if dataset.labelled:
+                _compare_with_metadata(source, annotation, identity, findings)
             frames.append(Frame(source.image, annotation, identity.patient_id, identity.group, identity.source,
                                 identity.modality, stem))  # fmt: skip
     findings.raise_problems()
     finder.report_unused()
-    if not any(len(frame.annotation) for frame in frames):
+    if not dataset.labelled:
+        findings.note("dataset.labelled = false: no label was read, so every frame counts as one without a box")
+    elif not any(len(frame.annotation) for frame in frames):
         findings.note(f"{raw}: not one of {len(frames)} frames has a box")
     return RawSet(frames, _summary(frames, findings), tuple(findings.notes))
 
@@ -135,8 +139,14 @@ def no_images(raw: Path) -> str:
 
 
 def _find_sources(dataset: DatasetSection, raw: Path) -> tuple[Reader, list[Source], Findings]:
-    """Pair images with labels in the data set's format; under `auto`, in the one that claims the folder."""
+    """Pair images with labels in the data set's format; under `auto`, in the one that claims the folder.
+
+    With `dataset.labelled` false, every image is a frame and no label is sought.
+    """
     name = dataset.format
+    if not dataset.labelled:
+        sources = pair_with_labels(raw, yolo.IMAGE_FOLDERS, yolo.LABEL_FOLDERS, ".txt", Findings())
+        return READERS["yolo"], [replace(source, label=None) for source in sources], Findings()
     if name == "auto":
         name = "labelmap" if dataset.labelmap.values else detect_format(raw)
     if name == "labelmap" and not dataset.labelmap.values:
@@ -152,6 +162,8 @@ def _ways_on(raw: Path) -> str:
 def _read_annotation(
     source: Source, reader: Reader, dataset: DatasetSection, findings: Findings
 ) -> Annotation | None:
+    if not dataset.labelled:
+        return Annotation.empty()
     if source.label is None:
         if not dataset.allow_background:
             findings.problem(f"{source.image}: no label file ({reader.label}); add one (empty for a healthy frame) "

@@ -53,13 +53,14 @@ class CopySettings:
     jpeg_quality: int
     thresholds: FilterSection
     crop_border: bool = False
+    labelled: bool = True
 
     @staticmethod
     def from_config(config: Config) -> CopySettings:
         """Gather the settings of a data set's copies."""
         dataset = config.dataset
         return CopySettings(Path(dataset.processed), config.imgsz_lr, config.imgsz_hr, f".{dataset.image_format}",
-                            dataset.jpeg_quality, dataset.filter, dataset.crop_border)  # fmt: skip
+                            dataset.jpeg_quality, dataset.filter, dataset.crop_border, dataset.labelled)  # fmt: skip
 
     @property
     def copies_key(self) -> str:
@@ -136,8 +137,17 @@ def process_frame(job: FrameJob, settings: CopySettings, previous: FrameRecord |
     if not _copies_stand(record, crop, settings):
         bgr = decode_bgr(content, job.image_path).bgr if bgr is None else bgr
         record, action = _write_copies(bgr, crop, record, settings), "written"
-    shown = cropped_annotation(job.annotation, record.scores, crop)
-    return FrameOutcome(action, record, (), record.notes, write_labels(settings.label(job.stem), shown))
+    return FrameOutcome(action, record, (), record.notes, _write_label(job, record.scores, crop, settings))
+
+
+def _write_label(job: FrameJob, scores: FrameScores, crop: tuple[int, ...], settings: CopySettings) -> bool:
+    """Write a frame's label file, or remove the one of a set that had labels before; says whether anything changed."""
+    path = settings.label(job.stem)
+    if settings.labelled:
+        return write_labels(path, cropped_annotation(job.annotation, scores, crop))
+    was_there = path.exists()
+    path.unlink(missing_ok=True)
+    return was_there
 
 
 def cropped_annotation(annotation: Annotation, scores: FrameScores, crop: tuple[int, ...]) -> Annotation:

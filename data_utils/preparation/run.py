@@ -271,7 +271,8 @@ class Preparation:
         self.notes += notes
         for split in splits:
             check_split(split, self.dataset.group)
-        self.notes += [*independence_note(splits, self.dataset.group), *lesion_notes(splits), *repeat_notes(splits)]
+        lesions = lesion_notes(splits) if self.dataset.labelled else []
+        self.notes += [*independence_note(splits, self.dataset.group), *lesions, *repeat_notes(splits)]
         return splits
 
     def _report(

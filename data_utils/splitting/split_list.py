@@ -18,6 +18,7 @@ from data_utils.formats.yolo import read_labels
 from data_utils.imaging.images import IMAGE_SUFFIXES, image_size
 
 if TYPE_CHECKING:
+    from data_utils.config_sections import Config
     from data_utils.dataset_section import DatasetSection
 
 SHOWN = 3  # examples in a message about many files
@@ -110,6 +111,22 @@ def read_all_labels(image_paths: Iterable[Path], nc: int, *, allow_background: b
         )
     absent = set(missing)
     return [np.zeros((0, 5), np.float32) if path in absent else _label_array(path, nc) for path in paths]
+
+
+def read_labels_if_needed(image_paths: Sequence[Path], config: Config, *, for_training: bool = True) -> list[Labels]:
+    """Return the boxes of prepared LR images; for a training that does not learn detection none, and no file is read.
+
+    Raises InputError as `read_all_labels` does, and when detection is to be learnt on frames without labels.
+    """
+    data = config.dataset
+    if for_training and not config.detects:
+        return [np.zeros((0, 5), np.float32) for _ in image_paths]
+    if for_training and not data.labelled:
+        raise InputError(
+            f"dataset.labelled = false: the frames of {data.name} have no labels, so only the branch can learn from "
+            "them; set stages.train=branch (or branch+backbone), or label them, set dataset.labelled=true and prepare"
+        )
+    return read_all_labels(image_paths, data.nc, allow_background=data.allow_background)
 
 
 def find_hr_partners(image_paths: Sequence[Path], hr_dir: str | Path) -> list[Path]:
