@@ -64,7 +64,15 @@ def test_setting_the_rate_and_clipping() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([30.0, 40.0])
-    assert clip_gradients([parameter], 0) == pytest.approx(50)
+    assert float(clip_gradients([parameter], 0)) == pytest.approx(50)
     assert parameter.grad.tolist() == [30, 40]
-    assert clip_gradients([parameter], 10) == pytest.approx(50)
+    assert float(clip_gradients([parameter], 10)) == pytest.approx(50)
     assert parameter.grad.tolist() == pytest.approx([6, 8], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_parameters_are_stepped_together_where_torch_can(config: Config, name: str) -> None:
+    net = nn.Linear(2, 2)
+    assert build_optimizer(net, override_config(config, [f"optimizer={name}"])).defaults["fused"] is True
+    on_meta = nn.Linear(2, 2, device="meta")
+    assert build_optimizer(on_meta, override_config(config, [f"optimizer={name}"])).defaults["fused"] is False
