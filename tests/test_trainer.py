@@ -83,7 +83,7 @@ def test_one_batch_is_learnt(config: Config) -> None:
     trainer.model.train()
     totals, reconstructions = [], []
     for _ in range(40):
-        losses = trainer._loss(batch)
+        losses = trainer._terms_of(batch)
         losses["total_loss"].backward()
         trainer._step()
         totals.append(losses["total_loss"].item())

@@ -182,12 +182,14 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         for index, batch in enumerate(self.train_loader):
             set_learning_rate(self.optimizer, learning_rate(progress.step, steps_per_epoch, config))
 
-            losses = self._loss(batch)
+            losses = self._terms_of(batch)
             self.scaler.scale(losses["total_loss"] / accumulate).backward()
+            # The one wait for the device: with the backward pass under way, and before anything reaches the weights.
+            terms = torch.stack([losses[name].detach() for name in self.terms]).cpu()
+            self._refuse_non_finite(terms, batch)
             if (index + 1) % accumulate == 0 or index + 1 == n_batches:
                 self._step()
 
-            terms = torch.stack([losses[name].detach() for name in self.terms]).cpu()
             sums, images, progress.batches = sums + terms, images + len(batch["img_path"]), progress.batches + 1
             log.batch(epoch + 1, progress.batches, dict(zip(self.terms, terms.tolist(), strict=True)))
             printer.batch()
@@ -204,17 +206,15 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
                 way_on = "no epoch was finished, so there is nothing to resume: start again"
             raise InterruptedRun(f"stopped by {signal.Signals(stop.number).name}; {way_on}", 128 + stop.number)
 
-    def _loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Forward and loss of one batch; a loss that is not finite is refused before it reaches the weights."""
-        losses = self._terms_of(batch)
-        if not torch.isfinite(losses["total_loss"]):
-            terms = ", ".join(f"{name} {float(losses[name].detach()):.4g}" for name in self.terms)
+    def _refuse_non_finite(self, values: Tensor, batch: Mapping[str, Any]) -> None:
+        """Raise NonFiniteLossError if total_loss, the first of a batch's terms [T], is not finite."""
+        if not torch.isfinite(values[0]):
+            terms = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.terms, values.tolist(), strict=True))
             files = ", ".join(Path(path).name for path in batch["img_path"])
             raise NonFiniteLossError(
                 f"the loss is not finite in epoch {self.progress.epoch + 1}: {terms}; files: {files}; look at them, "
                 "or start again with a lower lr0 or run.precision=fp32"
             )
-        return losses
 
     def _step(self) -> None:
         self.scaler.unscale_(self.optimizer)
