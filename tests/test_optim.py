@@ -71,8 +71,7 @@ def test_setting_the_rate_and_clipping() -> None:
 
 
 @pytest.mark.parametrize("name", ["AdamW", "SGD"])
-def test_parameters_are_stepped_together_where_torch_can(config: Config, name: str) -> None:
-    net = nn.Linear(2, 2)
-    assert build_optimizer(net, override_config(config, [f"optimizer={name}"])).defaults["fused"] is True
-    on_meta = nn.Linear(2, 2, device="meta")
-    assert build_optimizer(on_meta, override_config(config, [f"optimizer={name}"])).defaults["fused"] is False
+def test_parameters_are_stepped_together_where_torch_can(name: str) -> None:
+    config = load_config("configs/train.yaml", [f"optimizer={name}"])
+    assert build_optimizer(small_net(), config).defaults["fused"] is True
+    assert build_optimizer(small_net().to("meta"), config).defaults["fused"] is False
