@@ -100,7 +100,7 @@ class RunSection(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the processor has it, else fp32
     channels_last: bool = True
     compile: bool = False  # torch.compile the detector's training forward; minutes at the start, needs a C++ compiler
-    workers: int = Field(default=2, ge=0)  # loader processes
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"  # loader processes; auto: one a core, at most 8
     cache: Literal["auto", "ram", "none"] = "auto"  # decoded training frames in memory; auto: when they fit easily
     val_every: Count = 1  # epochs
     panel_every: int = Field(default=10, ge=0)  # epochs between picture panels; 0 is none

@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, Protocol, TypedDict
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 import cv2
 import numpy as np
@@ -36,6 +36,7 @@ from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError, ResumableError
 from data_utils.frame_cache import open_frames
+from data_utils.processes import loader_processes
 from data_utils.splitting.split_list import check_sizes, find_hr_partners, label_path, read_all_labels, read_split_list
 
 __all__ = [
@@ -284,16 +285,17 @@ def make_loader(
     dataset: EpochFrames,
     batch_size: int,
     *,
-    workers: int,
+    workers: int | Literal["auto"],
     shuffle: bool,
     seed: int,
     drop_last: bool = False,
     collate_fn: Callable[[list[Any]], Any] = collate,
 ) -> EpochLoader:
-    """Make the loader of a data set; `workers` processes, 0 for none.
+    """Make the loader of a data set; `workers` processes (see `loader_processes`), 0 for none.
 
     The order of a shuffled epoch follows from (seed, epoch). Torch's global random state is neither used nor changed.
     """
+    workers = loader_processes(workers, -(-len(dataset) // batch_size))
     # Forked processes share the decoded frames; elsewhere (macOS, Windows) forking is unsafe or unknown.
     can_fork = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
     return EpochLoader(

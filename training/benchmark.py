@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from training.benchmarks.speed import run_speed
 
         run_speed(config, arguments.split, arguments.device, arguments.sizes, rounds=arguments.rounds,
-                  epochs=arguments.epochs, limit=arguments.frames, with_compile=arguments.compile,
-                  save=arguments.save)  # fmt: skip
+                  epochs=arguments.epochs, limit=arguments.frames, seconds=arguments.seconds,
+                  with_compile=arguments.compile, save=arguments.save)  # fmt: skip
     else:
         from training.benchmarks.accuracy import run_accuracy
 
@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("--sizes", nargs="+", type=_size, default=[(320, 8)], metavar="SIDExBATCH",
                        help="sides in pixels and batch sizes (default: 320x8)")  # fmt: skip
     speed.add_argument("--rounds", type=_count, default=3, help="turns of each side (default: %(default)s)")
+    speed.add_argument("--seconds", type=float, help="of bare steps and loading in a round (default: 6, on CUDA 2)")
     speed.add_argument("--frames", type=_count, help="training frames used at most (default: all, in whole batches)")
     speed.add_argument("--compile", action="store_true", help="also with torch.compile (run.compile)")
     accuracy = parser.add_argument_group("accuracy")

@@ -67,23 +67,26 @@ def run_speed(
     *,
     rounds: int,
     epochs: int | None,
+    seconds: float | None,
     limit: int | None,
     with_compile: bool,
     save: Path | None,
 ) -> None:
     """Measure, print, and save as JSON and CSV into the folder `save`; `sizes` are (side in pixels, batch).
 
-    limit: training frames used at most. A trainer's `epochs` are those of one round.
+    A round is `epochs` of each trainer and at least `seconds` of the bare steps and of loading. limit: training frames
+    used at most.
     """
     device = pick_device(device_name)
     rows = planned_rows(device, sizes, with_compile=with_compile)
     with tempfile.TemporaryDirectory(prefix="sre-yolo-speed-") as scratch:
         sets = prepare_copies(config, split, Path(scratch), sizes, limit)
         frames = {f"{side}x{batch}": len(_listed(each, split)) for (side, batch), each in sets.items()}
-        _measure_in_turn(rows, sets, split, device.type, rounds, epochs or EPOCHS[device.type])
+        epochs, seconds = epochs or EPOCHS[device.type], seconds or SECONDS[device.type]
+        _measure_in_turn(rows, sets, split, device.type, rounds, epochs, seconds)
     lines, ratios = [row.cells() for row in rows], ratios_of(rows)
     notes = describe_machine(device) | {
-        "split": split, "epochs_a_round": epochs or EPOCHS[device.type], "workers": config.run.workers,
+        "split": split, "epochs_a_round": epochs, "seconds_a_round": seconds, "workers": str(config.run.workers),
         "frames": frames, "native_bf16": has_bf16(device),
     }  # fmt: skip
     print(_as_table(COLUMNS, lines), _as_table(RATIOS, ratios), sep="\n\n")
@@ -154,7 +157,13 @@ def ratios_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _measure_in_turn(
-    rows: Sequence[Row], sets: Mapping[tuple[int, int], Config], split: int, device: str, rounds: int, epochs: int
+    rows: Sequence[Row],
+    sets: Mapping[tuple[int, int], Config],
+    split: int,
+    device: str,
+    rounds: int,
+    epochs: int,
+    seconds: float,
 ) -> None:
     """Let the rows take turns, `rounds` times; each trainer has a process of its own, which lives on between turns."""
     threads, spawn = torch.get_num_threads(), multiprocessing.get_context("spawn")
@@ -165,7 +174,7 @@ def _measure_in_turn(
                 config = override_config(copied, [f"epochs={epochs}", f"run.compile={row.compiled}"])
                 precision = row.precision if row.side != "loader" else "fp32"
                 folder = Path(config.dataset.processed)
-                job = Job(row.side, config, split, folder, device, precision, SECONDS[device], threads)
+                job = Job(row.side, config, split, folder, device, precision, seconds, threads)
                 pool = theirs if row.side == "ultralytics" else own
                 result = _result_of(pool.submit(measure, job), row.side)
                 row.values.append(result["images_per_s"])

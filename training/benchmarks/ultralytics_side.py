@@ -17,9 +17,10 @@ import yaml
 
 from data_utils.atomic import write_text
 from data_utils.config_sections import Config
+from data_utils.processes import loader_processes
 from models.backbone import BACKBONES, ultralytics_module
 
-UNLIMITED_PATIENCE = 100_000
+UNLIMITED = 100_000  # epochs of patience, batches
 
 
 def write_data_file(config: Config, split: int, folder: Path) -> Path:
@@ -39,7 +40,8 @@ def ultralytics_settings(config: Config, precision: str, device: str) -> dict[st
     return {
         "model": BACKBONES.get(config.model.detector, config.model.detector), "pretrained": False,
         "epochs": config.epochs, "batch": config.batch_size, "imgsz": config.imgsz_lr, "seed": config.seed,
-        "patience": UNLIMITED_PATIENCE, "device": "0" if device == "cuda" else device, "workers": config.run.workers,
+        "patience": UNLIMITED, "device": "0" if device == "cuda" else device, 
+        "workers": loader_processes(config.run.workers, UNLIMITED),
         "amp": "bf16" if precision == "bf16" else False, "deterministic": False, "cache": "ram", "plots": False,
         "compile": config.run.compile, "verbose": False, "exist_ok": True,
         "optimizer": config.optimizer, "lr0": config.lr0, "lrf": config.lrf, "cos_lr": True,
