@@ -15,7 +15,7 @@ import torch
 
 from data_utils.processes import available_cores
 
-VERSIONS = ("torch", "torchvision", "ultralytics", "numpy")
+VERSIONS = ("torchvision", "ultralytics", "numpy")
 THREADING = ("GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
@@ -25,7 +25,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "command": shlex.join(["python", "-m", "training.benchmark", *sys.argv[1:]]),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "versions": {"torch": torch.__version__} | {name: importlib.metadata.version(name) for name in VERSIONS},
         "processor": _processor(),
         "cores": available_cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
