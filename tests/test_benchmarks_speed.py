@@ -18,7 +18,7 @@ def test_the_rows_of_a_cpu(monkeypatch: pytest.MonkeyPatch, native: bool) -> Non
     monkeypatch.setattr(speed, "has_bf16", lambda device: native)
     rows = [(row.side, row.precision, row.compiled) for row in planned_rows(CPU, [(320, 8)], with_compile=True)]
     fastest = "bf16" if native else "fp32"
-    in_fp32 = [(side, "fp32", False) for side in ("ultralytics", "ours", "bare")]
+    in_fp32 = [(side, "fp32", False) for side in ("ultralytics", "ultralytics, our threads", "ours", "bare")]
     in_bf16 = [(side, "bf16", False) for side in ("ours", "bare")] if native else []
     compiled = [(side, fastest, True) for side in ("ours", "bare")]
     assert rows == [*in_fp32, *in_bf16, *compiled, ("loader", "-", False)]

@@ -36,7 +36,7 @@ def test_speed_measures_every_side_in_turn(config_file: Path, tiny_prepared: Pre
     main(["--config", str(config_file), "--device", "cpu", "--sizes", "64x4", "--frames", "9", "--epochs", "2",
           "--rounds", "1", "--seconds", "0.1", "--save", str(tmp_path / "saved")])  # fmt: skip
     rows = rows_of(tmp_path / "saved" / "speed_cpu.csv")
-    assert {"ultralytics", "ours", "bare", "loader"} == {row["side"] for row in rows}
+    assert {"ultralytics", "ultralytics, our threads", "ours", "bare", "loader"} == {row["side"] for row in rows}
     assert all(float(row["images_per_s"]) > 0 for row in rows)
     record = json.loads((tmp_path / "saved" / "speed_cpu.json").read_text(encoding="utf-8"))
     assert record["frames"] == {"64x4": 8}

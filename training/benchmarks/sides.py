@@ -57,7 +57,7 @@ class Job:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """Run one side once; returns {"images_per_s", "peak_mb" (None on a CPU)}."""
+    """Run one side once; returns {"images_per_s", "peak_mb" (None on a CPU), "threads" it ended with}."""
     torch.set_num_threads(job.threads)
     cuda = job.device == "cuda"
     gc.collect()  # loader processes and tensors of the round before
@@ -67,17 +67,22 @@ def measure(job: Job) -> dict[str, Any]:
     with contextlib.redirect_stdout(io.StringIO()):
         images_per_s = SIDES[job.side](job)
     peak_mb = round(torch.cuda.max_memory_allocated() / 2**20) if cuda else None
-    return {"images_per_s": images_per_s, "peak_mb": peak_mb}
+    return {"images_per_s": images_per_s, "peak_mb": peak_mb, "threads": torch.get_num_threads()}
 
 
-def ultralytics_epochs(job: Job) -> float:
-    """Train with ultralytics' trainer; validation and saving are left out."""
+def ultralytics_epochs(job: Job, threads: int | None = None) -> float:
+    """Train with ultralytics' trainer; validation and saving are left out. threads: see `train_ultralytics`."""
     with tempfile.TemporaryDirectory(dir=job.folder) as scratch:
         result = train_ultralytics(
             job.config, job.split, job.folder, Path(scratch).name, precision=job.precision, device=job.device,
-            validate=False,
+            validate=False, threads=threads,
         )  # fmt: skip
     return _after_warmup(result["images_per_s"])
+
+
+def ultralytics_epochs_in_our_threads(job: Job) -> float:
+    """Train with ultralytics' trainer in as many threads as ours has."""
+    return ultralytics_epochs(job, job.threads)
 
 
 def our_epochs(job: Job) -> float:
@@ -139,6 +144,7 @@ def loader_alone(job: Job) -> float:
 
 SIDES: dict[str, Callable[[Job], float]] = {
     "ultralytics": ultralytics_epochs,
+    "ultralytics, our threads": ultralytics_epochs_in_our_threads,
     "ours": our_epochs,
     "bare": bare_steps,
     "loader": loader_alone,

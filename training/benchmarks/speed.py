@@ -28,7 +28,9 @@ from training.benchmarks.frames import copy_frames
 from training.benchmarks.machine import describe_machine
 from training.benchmarks.sides import Job, measure
 
-COLUMNS = ("side", "precision", "compile", "imgsz", "batch", "images_per_s", "lowest", "highest", "peak_mb", "rounds")
+COLUMNS = (
+    "side", "precision", "compile", "imgsz", "batch", "images_per_s", "lowest", "highest", "peak_mb", "threads", "rounds",
+)  # fmt: skip
 RATIOS = ("ratio", "precision", "imgsz", "batch", "of_medians", "lowest", "highest")
 EPOCHS = {"cpu": 3, "cuda": 6}  # of a trainer in each round, the first to warm up
 SECONDS = {"cpu": 6.0, "cuda": 2.0}  # the bare steps and the loader alone, at least
@@ -45,6 +47,7 @@ class Row:
     batch: int
     values: list[float] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -55,8 +58,9 @@ class Row:
         """Return the row as it is saved: the median over the rounds, and their lowest and highest."""
         values = [round(value, 1) for value in self.values]
         numbers = (round(statistics.median(values), 1), min(values), max(values), max(self.peaks, default=None))
+        counts = (max(self.threads, default=None), len(values))
         names = (self.side, self.precision, self.compiled, self.side_px, self.batch)
-        return dict(zip(COLUMNS, (*names, *numbers, len(values)), strict=True))
+        return dict(zip(COLUMNS, (*names, *numbers, *counts), strict=True))
 
 
 def run_speed(
@@ -106,13 +110,14 @@ def has_bf16(device: torch.device) -> bool:
 def planned_rows(device: torch.device, sizes: Sequence[tuple[int, int]], *, with_compile: bool) -> list[Row]:
     """Return the rows to measure: every precision at the first size, the fastest alone at the others.
 
-    Ultralytics trains in fp32 only on a CPU. Compiled rows are ours, in the fastest precision.
+    Ultralytics trains in fp32 only on a CPU, and there in its own number of threads and in ours. Compiled rows are ours, in the fastest precision.
     """
     fastest = "bf16" if has_bf16(device) else "fp32"
     rows = []
     for number, (side, batch) in enumerate(sizes):
         for precision in dict.fromkeys(["fp32", fastest] if number == 0 else [fastest]):
             theirs = ["ultralytics"] if precision == "fp32" or device.type == "cuda" else []
+            theirs += ["ultralytics, our threads"] if precision == "fp32" and device.type == "cpu" else []
             rows += [Row(name, precision, False, side, batch) for name in (*theirs, "ours", "bare")]
         if with_compile:
             rows += [Row(name, fastest, True, side, batch) for name in ("ours", "bare")]
@@ -140,7 +145,7 @@ def ratios_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
     found = []
     for ours in (row for row in rows if row.side == "ours"):
         alike = [row for row in rows if (row.side_px, row.batch) == (ours.side_px, ours.batch)]
-        theirs = [row for row in alike if row.side == "ultralytics"]
+        theirs = [row for row in alike if row.side.startswith("ultralytics")]
         same = [row for row in theirs if row.precision == ours.precision] or theirs
         bare = [r for r in alike if r.side == "bare" and (r.precision, r.compiled) == (ours.precision, ours.compiled)]
         loader = [row for row in alike if row.side == "loader"]
@@ -175,11 +180,12 @@ def _measure_in_turn(
                 precision = row.precision if row.side != "loader" else "fp32"
                 folder = Path(config.dataset.processed)
                 job = Job(row.side, config, split, folder, device, precision, seconds, threads)
-                pool = theirs if row.side == "ultralytics" else own
+                pool = theirs if row.side.startswith("ultralytics") else own
                 result = _result_of(pool.submit(measure, job), row.side)
                 row.values.append(result["images_per_s"])
+                row.threads.append(result["threads"])
                 row.peaks.extend([result["peak_mb"]] if result["peak_mb"] else [])
-                print(f"round {number + 1}  {row.label:<22}{row.side_px:>5} px x {row.batch:<3}"
+                print(f"round {number + 1}  {row.label:<30}{row.side_px:>5} px x {row.batch:<3}"
                       f"{result['images_per_s']:9.1f} images/s", flush=True)  # fmt: skip
 
 

@@ -3,8 +3,7 @@
 What stays different: it zooms and shifts every sample (ours with the probabilities `scale_p` and `shift_p`), recolours
 the grey fill too, multiplies its loss by the batch size before it clips gradients at 10, and loads on into the next
 epoch. On a CPU it loads in the training process, without channels-last and in fp32: it allows nothing else there.
-`deterministic` is off, as on our side. It runs with as many threads as ours, though started by its own command it would
-take one on a CPU (it sets OMP_NUM_THREADS=1).
+`deterministic` is off, as on our side. On a CPU it sets its own number of threads, the cores but one and at most 8.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from data_utils.atomic import write_text
@@ -56,11 +56,19 @@ def ultralytics_settings(config: Config, precision: str, device: str) -> dict[st
 
 
 def train_ultralytics(
-    config: Config, split: int, folder: Path, name: str, *, precision: str, device: str, validate: bool
+    config: Config,
+    split: int,
+    folder: Path,
+    name: str,
+    *,
+    precision: str,
+    device: str,
+    validate: bool,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Train from scratch under `folder`/`name`; returns {"images_per_s": [each epoch], "last": weights file}.
 
-    An epoch's images/s count loading. Without `validate` nothing is validated or saved, not even at the end.
+    An epoch's images/s count loading. threads: of the training, instead of the number it sets itself. Without `validate` nothing is validated or saved, not even at the end.
     """
     base = ultralytics_module("models.yolo.detect.train").DetectionTrainer
 
@@ -83,6 +91,8 @@ def train_ultralytics(
     data = write_data_file(config, split, folder)
     trainer = Trainer(overrides={**settings, "data": str(data), "project": str(folder), "name": name, "val": validate})
     clock = _EpochClock()
+    if threads:
+        trainer.add_callback("on_train_start", lambda _trainer: torch.set_num_threads(threads))
     trainer.add_callback("on_train_epoch_start", clock.start)
     trainer.add_callback("on_train_epoch_end", clock.stop)
     trainer.train()
