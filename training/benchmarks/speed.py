@@ -29,8 +29,9 @@ from training.benchmarks.machine import describe_machine
 from training.benchmarks.sides import Job, measure
 
 COLUMNS = (
-    "side", "precision", "compile", "imgsz", "batch", "images_per_s", "lowest", "highest", "peak_mb", "threads", "rounds",
-)  # fmt: skip
+    *("side", "precision", "compile", "imgsz", "batch"),
+    *("images_per_s", "lowest", "highest", "peak_mb", "threads", "rounds"),
+)
 RATIOS = ("ratio", "precision", "imgsz", "batch", "of_medians", "lowest", "highest")
 EPOCHS = {"cpu": 3, "cuda": 6}  # of a trainer in each round, the first to warm up
 SECONDS = {"cpu": 6.0, "cuda": 2.0}  # the bare steps and the loader alone, at least
@@ -110,7 +111,8 @@ def has_bf16(device: torch.device) -> bool:
 def planned_rows(device: torch.device, sizes: Sequence[tuple[int, int]], *, with_compile: bool) -> list[Row]:
     """Return the rows to measure: every precision at the first size, the fastest alone at the others.
 
-    Ultralytics trains in fp32 only on a CPU, and there in its own number of threads and in ours. Compiled rows are ours, in the fastest precision.
+    On a CPU ultralytics trains in fp32 only, there in its own number of threads and in ours. Compiled rows are ours,
+    in the fastest precision.
     """
     fastest = "bf16" if has_bf16(device) else "fp32"
     rows = []

@@ -68,7 +68,8 @@ def train_ultralytics(
 ) -> dict[str, Any]:
     """Train from scratch under `folder`/`name`; returns {"images_per_s": [each epoch], "last": weights file}.
 
-    An epoch's images/s count loading. threads: of the training, instead of the number it sets itself. Without `validate` nothing is validated or saved, not even at the end.
+    An epoch's images/s count loading. threads: of the training, instead of the number it sets itself. Without
+    `validate` nothing is validated or saved, not even at the end.
     """
     base = ultralytics_module("models.yolo.detect.train").DetectionTrainer
 
