@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_utils.errors import run_command
+from data_utils.errors import InputError, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,15 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     limit_spinning()  # before torch is imported, here and in the child processes
     from data_utils.config import load_config
     from models.weights import pick_device
+    from training.dry_run import require_prepared
 
     config = load_config(arguments.config, arguments.set)
-    pick_device(arguments.device)
+    require_prepared(config.dataset, arguments.split, arguments.config)
+    if pick_device(arguments.device).type not in ("cpu", "cuda"):
+        raise InputError(f"--device {arguments.device}: the benchmark runs on cpu or cuda")
     if arguments.what == "speed":
         from training.benchmarks.speed import run_speed
 
         run_speed(config, arguments.split, arguments.device, arguments.sizes, rounds=arguments.rounds,
                   epochs=arguments.epochs, limit=arguments.frames, seconds=arguments.seconds,
-                  with_compile=arguments.compile, save=arguments.save)  # fmt: skip
+                  with_compile=arguments.compile, precisions=arguments.precisions, save=arguments.save)  # fmt: skip
     else:
         from training.benchmarks.accuracy import run_accuracy
 
@@ -61,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     speed.add_argument("--rounds", type=_count, default=3, help="turns of each side (default: %(default)s)")
     speed.add_argument("--seconds", type=float, help="of bare steps and loading in a round (default: 6, on CUDA 2)")
     speed.add_argument("--frames", type=_count, help="training frames used at most (default: all, in whole batches)")
+    speed.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"),
+                       help="default: fp32 and native bf16 at the first size, the faster one at others")  # fmt: skip
     speed.add_argument("--compile", action="store_true", help="also with torch.compile (run.compile)")
     accuracy = parser.add_argument_group("accuracy")
     accuracy.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")

@@ -25,6 +25,7 @@ from data_utils.processes import available_cores, start_worker
 from evaluation.evaluation_set import open_evaluation_set
 from evaluation.metrics import quick_validate
 from evaluation.report import format_table
+from models.backbone import ultralytics_module
 from models.precision import pick_precision
 from models.sre_yolo import SREYOLO
 from models.weights import load_pretrained, pick_device
@@ -63,6 +64,7 @@ def run_accuracy(
 ) -> None:
     """Train both sides once for each seed, `jobs` at a time; print and save the scores of the last epoch's weights."""
     device = pick_device(device_name)
+    ultralytics_module("utils")  # writes its settings once, before several processes would at the same time
     epochs = epochs or config.epochs
     threads = max(available_cores() // jobs, 1)
     settings = [f"epochs={epochs}", f"patience={epochs}"]

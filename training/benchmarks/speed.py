@@ -75,6 +75,7 @@ def run_speed(
     seconds: float | None,
     limit: int | None,
     with_compile: bool,
+    precisions: Sequence[str] | None,
     save: Path | None,
 ) -> None:
     """Measure, print, and save as JSON and CSV into the folder `save`; `sizes` are (side in pixels, batch).
@@ -83,7 +84,7 @@ def run_speed(
     used at most.
     """
     device = pick_device(device_name)
-    rows = planned_rows(device, sizes, with_compile=with_compile)
+    rows = planned_rows(device, sizes, with_compile=with_compile, precisions=precisions)
     with tempfile.TemporaryDirectory(prefix="sre-yolo-speed-") as scratch:
         sets = prepare_copies(config, split, Path(scratch), sizes, limit)
         frames = {f"{side}x{batch}": len(_listed(each, split)) for (side, batch), each in sets.items()}
@@ -108,8 +109,14 @@ def has_bf16(device: torch.device) -> bool:
     return pick_precision("auto", device) == "bf16"
 
 
-def planned_rows(device: torch.device, sizes: Sequence[tuple[int, int]], *, with_compile: bool) -> list[Row]:
-    """Return the rows to measure: every precision at the first size, the fastest alone at the others.
+def planned_rows(
+    device: torch.device,
+    sizes: Sequence[tuple[int, int]],
+    *,
+    with_compile: bool,
+    precisions: Sequence[str] | None = None,
+) -> list[Row]:
+    """Return the rows to measure: `precisions`, or all at the first size and the fastest alone at the others.
 
     On a CPU ultralytics trains in fp32 only, there in its own number of threads and in ours. Compiled rows are ours,
     in the fastest precision.
@@ -117,12 +124,12 @@ def planned_rows(device: torch.device, sizes: Sequence[tuple[int, int]], *, with
     fastest = "bf16" if has_bf16(device) else "fp32"
     rows = []
     for number, (side, batch) in enumerate(sizes):
-        for precision in dict.fromkeys(["fp32", fastest] if number == 0 else [fastest]):
+        for precision in dict.fromkeys(precisions or (["fp32", fastest] if number == 0 else [fastest])):
             theirs = ["ultralytics"] if precision == "fp32" or device.type == "cuda" else []
             theirs += ["ultralytics, our threads"] if precision == "fp32" and device.type == "cpu" else []
             rows += [Row(name, precision, False, side, batch) for name in (*theirs, "ours", "bare")]
         if with_compile:
-            rows += [Row(name, fastest, True, side, batch) for name in ("ours", "bare")]
+            rows.append(Row("ours", fastest, True, side, batch))
         rows.append(Row("loader", "-", False, side, batch))
     return rows
 
