@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_utils.errors import InputError, run_command
+from data_utils.errors import EXIT_FAULT, EXIT_OK, InputError, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,15 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.what == "speed":
         from training.benchmarks.speed import run_speed
 
-        run_speed(config, arguments.split, arguments.device, arguments.sizes, rounds=arguments.rounds,
-                  epochs=arguments.epochs, limit=arguments.frames, seconds=arguments.seconds,
-                  with_compile=arguments.compile, precisions=arguments.precisions, save=arguments.save)  # fmt: skip
-    else:
-        from training.benchmarks.accuracy import run_accuracy
+        failed = run_speed(
+            config, arguments.split, arguments.device, arguments.sizes, rounds=arguments.rounds,
+            epochs=arguments.epochs, limit=arguments.frames, seconds=arguments.seconds,
+            with_compile=arguments.compile, precisions=arguments.precisions, save=arguments.save,
+        )  # fmt: skip
+        return EXIT_FAULT if failed else EXIT_OK
+    from training.benchmarks.accuracy import run_accuracy
 
-        run_accuracy(config, arguments.split, arguments.device, arguments.seeds, epochs=arguments.epochs,
-                     jobs=arguments.jobs, save=arguments.save)  # fmt: skip
-    return 0
+    run_accuracy(config, arguments.split, arguments.device, arguments.seeds, epochs=arguments.epochs,
+                 jobs=arguments.jobs, save=arguments.save)  # fmt: skip
+    return EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import statistics
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,7 +20,7 @@ import torch
 from data_utils.atomic import write_csv, write_text
 from data_utils.config import override_config
 from data_utils.config_sections import Config
-from data_utils.errors import ResumableError
+from data_utils.errors import InputError, ResumableError
 from data_utils.processes import start_worker
 from evaluation.report import format_table
 from models.precision import pick_precision
@@ -53,7 +54,8 @@ class Row:
     @property
     def label(self) -> str:
         """The row's name for the terminal."""
-        return f"{self.side} {self.precision}{' compiled' if self.compiled else ''}"
+        compiled = " compiled" if self.compiled else ""
+        return f"{self.side} {self.precision}{compiled}, {self.side_px} px x {self.batch}"
 
     def cells(self) -> dict[str, Any]:
         """Return the row as it is saved: the median over the rounds, and their lowest and highest."""
@@ -77,11 +79,11 @@ def run_speed(
     with_compile: bool,
     precisions: Sequence[str] | None,
     save: Path | None,
-) -> None:
+) -> int:
     """Measure, print, and save as JSON and CSV into the folder `save`; `sizes` are (side in pixels, batch).
 
     A round is `epochs` of each trainer and at least `seconds` of the bare steps and of loading. limit: training frames
-    used at most.
+    used at most. A row that fails is reported and left out of the table; returns how many did.
     """
     device = pick_device(device_name)
     rows = planned_rows(device, sizes, with_compile=with_compile, precisions=precisions)
@@ -89,11 +91,12 @@ def run_speed(
         sets = prepare_copies(config, split, Path(scratch), sizes, limit)
         frames = {f"{side}x{batch}": len(_listed(each, split)) for (side, batch), each in sets.items()}
         epochs, seconds = epochs or EPOCHS[device.type], seconds or SECONDS[device.type]
-        _measure_in_turn(rows, sets, split, device.type, rounds, epochs, seconds)
+        failed = _measure_in_turn(rows, sets, split, device.type, rounds, epochs, seconds)
+    rows = [row for row in rows if row.label not in failed]
     lines, ratios = [row.cells() for row in rows], ratios_of(rows)
     notes = describe_machine(device) | {
         "split": split, "epochs_a_round": epochs, "seconds_a_round": seconds, "workers": str(config.run.workers),
-        "frames": frames, "native_bf16": has_bf16(device),
+        "frames": frames, "failed": failed, "native_bf16": has_bf16(device),
     }  # fmt: skip
     print(_as_table(COLUMNS, lines), _as_table(RATIOS, ratios), sep="\n\n")
     if not has_bf16(device):
@@ -102,6 +105,7 @@ def run_speed(
         write_text(save / f"speed_{device.type}.json", json.dumps(notes | {"rows": lines, "ratios": ratios}, indent=1))
         write_csv(save / f"speed_{device.type}.csv", COLUMNS, lines)
         write_csv(save / f"speed_{device.type}_ratios.csv", RATIOS, ratios)
+    return len(failed)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -178,24 +182,33 @@ def _measure_in_turn(
     rounds: int,
     epochs: int,
     seconds: float,
-) -> None:
-    """Let the rows take turns, `rounds` times; each trainer has a process of its own, which lives on between turns."""
+) -> dict[str, str]:
+    """Let the rows take turns, `rounds` times; each trainer has a process of its own, which lives on between turns.
+
+    Returns {row: why} of those that failed.
+    """
+    failed: dict[str, str] = {}
     threads, spawn = torch.get_num_threads(), multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, start_worker) as theirs, ProcessPoolExecutor(1, spawn, start_worker) as own:
         for number in range(rounds):
-            for row in rows:
+            for row in (row for row in rows if row.label not in failed):
                 copied = sets[row.side_px, row.batch]
                 config = override_config(copied, [f"epochs={epochs}", f"run.compile={row.compiled}"])
                 precision = row.precision if row.side != "loader" else "fp32"
                 folder = Path(config.dataset.processed)
                 job = Job(row.side, config, split, folder, device, precision, seconds, threads)
                 pool = theirs if row.side.startswith("ultralytics") else own
-                result = _result_of(pool.submit(measure, job), row.side)
+                try:
+                    result = _result_of(pool.submit(measure, job), row.side)
+                except (InputError, RuntimeError) as error:  # no compiler, no memory...: the other rows still count
+                    failed[row.label] = " ".join(str(error).split())[:300]
+                    print(f"failed   {row.label}: {failed[row.label]}", file=sys.stderr, flush=True)
+                    continue
                 row.values.append(result["images_per_s"])
                 row.threads.append(result["threads"])
                 row.peaks.extend([result["peak_mb"]] if result["peak_mb"] else [])
-                print(f"round {number + 1}  {row.label:<30}{row.side_px:>5} px x {row.batch:<3}"
-                      f"{result['images_per_s']:9.1f} images/s", flush=True)  # fmt: skip
+                print(f"round {number + 1}  {row.label:<44}{result['images_per_s']:9.1f} images/s", flush=True)
+    return failed
 
 
 def _result_of(measured: Future[dict[str, Any]], side: str) -> dict[str, Any]:
