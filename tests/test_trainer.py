@@ -148,7 +148,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(config: Config, monk
     criterion = trainer.criterion.forward
 
     def spoiled(*arguments: Any) -> dict[str, torch.Tensor]:
-        return {**criterion(*arguments), "total_loss": torch.tensor(math.nan), "l_cls": torch.tensor(math.nan)}
+        losses = criterion(*arguments)  # its gradients become NaN, too
+        return {**losses, "total_loss": losses["total_loss"] * math.nan, "l_cls": torch.tensor(math.nan)}
 
     monkeypatch.setattr(trainer.criterion, "forward", spoiled)
     with pytest.raises(NonFiniteLossError, match=r"epoch 1: total_loss nan, .*l_cls nan; files: .*\.jpg") as stopped:
