@@ -29,7 +29,7 @@ from models.backbone import ultralytics_module
 from models.precision import pick_precision
 from models.sre_yolo import SREYOLO
 from models.weights import load_pretrained, pick_device
-from training.benchmarks.frames import copy_frames
+from training.benchmarks.frame_copy import copy_frames
 from training.benchmarks.machine import describe_machine
 from training.benchmarks.ultralytics_side import train_ultralytics
 from training.checkpoint import LAST

@@ -25,7 +25,7 @@ from data_utils.processes import start_worker
 from evaluation.report import format_table
 from models.precision import pick_precision
 from models.weights import pick_device
-from training.benchmarks.frames import copy_frames
+from training.benchmarks.frame_copy import copy_frames
 from training.benchmarks.machine import describe_machine
 from training.benchmarks.sides import Job, measure
 

@@ -8,7 +8,7 @@ import cv2
 from conftest import PreparedSet
 
 from data_utils.splitting.split_list import label_path, read_split_list
-from training.benchmarks.frames import copy_frames
+from training.benchmarks.frame_copy import copy_frames
 
 
 def test_frames_are_copied_or_resized_with_their_labels(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
