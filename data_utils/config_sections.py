@@ -114,7 +114,8 @@ class RunSection(Section):
     fixed_copies: bool = False  # also keep weights/{best,last}_split{N}.pt and results/train_log_split{N}.csv
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the processor has it, else fp32
     channels_last: bool = True
-    workers: int = Field(default=2, ge=0)  # loader processes
+    compile: bool = False  # torch.compile the detector's training forward; minutes at the start, needs a C++ compiler
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"  # loader processes; auto: one a core, at most 8
     cache: Literal["auto", "ram", "none"] = "auto"  # decoded training frames in memory; auto: when they fit easily
     val_every: Count = 1  # epochs
     panel_every: int = Field(default=10, ge=0)  # epochs between picture panels; 0 is none

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 from data_utils.dataset import collate
 from data_utils.errors import InputError, ResumableError
+from data_utils.processes import loader_processes
 
 IDLE = -1  # on the loader's board: this process has read no frame yet
 
@@ -139,19 +140,20 @@ def make_loader(
     dataset: EpochFrames,
     batch_size: int,
     *,
-    workers: int,
+    workers: int | Literal["auto"],
     shuffle: bool,
     seed: int,
     drop_last: bool = False,
     collate_fn: Callable[[list[Any]], Any] = collate,
     shard: Shard = ALONE,
 ) -> EpochLoader:
-    """Make the loader of a data set; `workers` processes, 0 for none.
+    """Make the loader of a data set; `workers` processes (see `loader_processes`), 0 for none.
 
     The order of a shuffled epoch follows from (seed, epoch). Torch's global random state is neither used nor changed.
     batch_size: over all training processes, of which `shard` is one; with several of them, a shuffled epoch leaves out
     a last batch that is too small to give each a sample.
     """
+    workers = loader_processes(workers, -(-len(dataset) // batch_size))
     # Forked processes share the decoded frames; elsewhere (macOS, Windows) forking is unsafe or unknown.
     can_fork = sys.platform == "linux" and "fork" in multiprocessing.get_all_start_methods()
     return EpochLoader(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import cv2
 
@@ -17,6 +17,7 @@ from data_utils.errors import ResumableError
 
 Result = TypeVar("Result")
 CHUNK = 4  # items a process takes at a time
+MOST_LOADERS = 8  # more have not paid: a process delivers some hundred 320 px frames a second
 
 
 def map_in_processes(
@@ -39,6 +40,11 @@ def map_in_processes(
 def available_cores() -> int:
     """Return the number of processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def loader_processes(asked: int | Literal["auto"], n_batches: int) -> int:
+    """Return how many processes load batches (run.workers): as asked, or one a core, MOST_LOADERS and batch at most."""
+    return min(available_cores(), MOST_LOADERS, n_batches) if asked == "auto" else asked
 
 
 def start_worker() -> None:

@@ -39,6 +39,8 @@ TESTED_BY = {
     "data_utils.larynx.plan": "test_synthetic",
     "data_utils.larynx.scene": "test_synthetic",
     "data_utils.splitting.split_list": "test_dataset",
+    "training.benchmarks.machine": "test_benchmarks_speed",
+    "training.benchmarks.sides": "test_benchmarks_speed",
     "deployment.export": "test_export",
     "deployment.sources": "test_sources",
     "export": "test_export",

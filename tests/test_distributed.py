@@ -73,8 +73,10 @@ def one_step(settings: dict[str, Any], rank: int, world_size: int, port: int, ou
     trainer = module.Trainer(config_from_dict(settings, "test"), device="cpu", wandb_off=True)
     trainer.model.train()
     trainer.train_loader.set_epoch(0)
-    total_loss, terms = trainer._loss(next(iter(trainer.train_loader)))
-    total_loss.backward()
+    batch = next(iter(trainer.train_loader))
+    losses = trainer._terms_of(batch)
+    losses["total_loss"].backward()
+    terms = trainer._checked(losses, batch)
     distributed.average_gradients(trainer.model.parameters())
     gradients = {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
     statistics = {name: b for name, b in trainer.model.named_buffers() if "running" in name}

@@ -37,3 +37,12 @@ def test_the_copy_is_in_eval_mode_without_gradients() -> None:
     ema = ModelEMA(nn.Linear(2, 2).train(), 0.9, 1.0)
     assert not ema.model.training
     assert not any(p.requires_grad for p in ema.model.parameters())
+
+
+def test_a_loaded_state_is_averaged_on() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    ema = ModelEMA(net, decay=0.0, tau=1.0)
+    ema.update(net)
+    net.load_state_dict({"weight": torch.tensor([[5.0]])})  # as a resumed run does, after the lists were made
+    ema.update(net)
+    assert ema.model.weight.item() == 5.0

@@ -71,9 +71,9 @@ def test_setting_the_rate_and_clipping() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.125, 0.125]
     parameter = nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([30.0, 40.0])
-    assert clip_gradients([parameter], 0) == pytest.approx(50)
+    assert float(clip_gradients([parameter], 0)) == pytest.approx(50)
     assert parameter.grad.tolist() == [30, 40]
-    assert clip_gradients([parameter], 10) == pytest.approx(50)
+    assert float(clip_gradients([parameter], 10)) == pytest.approx(50)
     assert parameter.grad.tolist() == pytest.approx([6, 8], rel=1e-4)
 
 
@@ -114,3 +114,10 @@ def test_layers_thaw_at_the_epoch_asked_for() -> None:
     assert frozen("optim.freeze=10", "optim.unfreeze_epoch=3") == [10, 10, 0, 0]
     assert frozen("stages.train=branch") == [23, 23, 23, 23]
     assert frozen("stages.train=branch+backbone") == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["AdamW", "SGD"])
+def test_parameters_are_stepped_together_where_torch_can(name: str) -> None:
+    config = load_config("configs/train.yaml", [f"optimizer={name}"])
+    assert build_optimizer(small_net(), config).defaults["fused"] is True
+    assert build_optimizer(small_net().to("meta"), config).defaults["fused"] is False

@@ -45,5 +45,6 @@ def test_the_mean_is_over_frames_evenly_spread_over_all_batches() -> None:
     assert found["psnr"] == pytest.approx(20)  # 0.1 off everywhere
     assert found["psnr_bicubic"] == pytest.approx((3 * 100 + 10 * torch.log10(torch.tensor(25.0)).item()) / 4, abs=1e-3)
     assert model.training
-    half = measure_reconstruction(model, loader([0.6, 0.1, 0.6, 0.1]), "cpu", limit=2).means()  # the first and the third
+    spread = loader([0.6, 0.1, 0.6, 0.1])
+    half = measure_reconstruction(model, spread, "cpu", limit=2).means()  # the first and the third
     assert half["psnr"] == 100

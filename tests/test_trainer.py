@@ -17,7 +17,6 @@ from data_utils.config import override_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from models.weights import load_model, read_checkpoint
-from training.loss import LOSS_COLUMNS
 from training.trainer import NonFiniteLossError, Trainer
 
 SMALL = (
@@ -85,11 +84,11 @@ def test_one_batch_is_learnt(config: Config) -> None:
     trainer.model.train()
     totals, reconstructions = [], []
     for _ in range(40):
-        total_loss, terms = trainer._loss(batch)
-        total_loss.backward()
+        losses = trainer._terms_of(batch)
+        losses["total_loss"].backward()
         trainer._step()
-        totals.append(total_loss.item())
-        reconstructions.append(terms[LOSS_COLUMNS.index("l_sr")].item())
+        totals.append(losses["total_loss"].item())
+        reconstructions.append(losses["l_sr"].item())
     assert totals[-1] < 0.5 * totals[0]
     assert reconstructions[-1] < reconstructions[0]
 
@@ -131,7 +130,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(config: Config, monk
     criterion = trainer.criterion.forward
 
     def spoiled(*arguments: Any) -> dict[str, torch.Tensor]:
-        return {**criterion(*arguments), "total_loss": torch.tensor(math.nan), "l_cls": torch.tensor(math.nan)}
+        losses = criterion(*arguments)  # its gradients become NaN, too
+        return {**losses, "total_loss": losses["total_loss"] * math.nan, "l_cls": torch.tensor(math.nan)}
 
     monkeypatch.setattr(trainer.criterion, "forward", spoiled)
     with pytest.raises(NonFiniteLossError, match=r"epoch 1: total_loss nan, .*l_cls nan; files: .*\.jpg") as stopped:

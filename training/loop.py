@@ -217,8 +217,9 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
             rate = learning_rate(progress.step, steps_per_epoch, config)
             set_learning_rate(self.optimizer, rate)
             with naming_what_to_lower("batch_size", config.batch_size, f" optim.accumulate={2 * accumulate}"):
-                total_loss, terms = self._loss(batch)
-                self.scaler.scale(total_loss / accumulate).backward()
+                losses = self._terms_of(batch)
+                self.scaler.scale(losses["total_loss"] / accumulate).backward()
+                terms = self._checked(losses, batch)
                 if (index + 1) % accumulate == 0 or index + 1 == n_batches:
                     self._step()
 
@@ -240,13 +241,11 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         resume = f"{self.command} --resume {shlex.quote(str(self.run_dir))}"
         return f"epoch {self.saved_epoch} is saved; go on with: {resume}"
 
-    def _loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Forward and loss of one batch: the loss to follow, and the values of `terms` on the CPU.
+    def _checked(self, losses: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Tensor:
+        """Return the values of `terms` on the CPU; a loss that is not finite is refused before it reaches the weights.
 
-        A loss that is not finite is refused before it reaches the weights. The values are fetched here, before the
-        backward pass is queued, so that a GPU is not waited for twice.
+        This is the one wait for a GPU in a step, with the backward pass under way.
         """
-        losses = self._terms_of(batch)
         own = torch.stack([losses[name].detach() for name in self.terms])
         terms = (distributed.summed(own) / distributed.world_size()).cpu()
         if not torch.isfinite(terms[0]):
@@ -256,7 +255,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
                 f"the loss is not finite in epoch {self.progress.epoch + 1}: {values}; files: {files}; look at them, "
                 "or start again with a lower lr0 or run.precision=fp32"
             )
-        return losses["total_loss"], terms
+        return terms
 
     def _step(self) -> None:
         distributed.average_gradients(self.model.parameters())

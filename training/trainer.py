@@ -17,6 +17,7 @@ from data_utils.splitting.split_list import checked_train_list
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import logged_metrics
 from evaluation.predictions import as_float, predict
+from models.compilation import compile_detector, require_compiler
 from models.precision import autocast
 from models.sre_yolo import SREYOLO
 from models.weights import DETECTION
@@ -45,7 +46,15 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
     task, command = DETECTION, "python train.py"
     score, terms = Score("ap50", "AP50"), LOSS_COLUMNS
 
+    def fit(self) -> dict[str, Any]:
+        """Train, with the detector's forward compiled if `run.compile` says so; see `TrainingLoop.fit`."""
+        if self.config.run.compile:
+            compile_detector(self.model, self.device)
+        return super().fit()
+
     def _open_data(self) -> None:
+        if self.config.run.compile:
+            require_compiler(self.device)  # before anything is written
         super()._open_data()
         manifest = self.config.dataset.manifest
         self.sizes = read_manifest(manifest) if manifest.exists() else {}

@@ -1,0 +1,73 @@
+"""The speed benchmark: what is measured, and the ratios by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from training.benchmarks import speed
+from training.benchmarks.machine import describe_machine
+from training.benchmarks.sides import SIDES, _after_warmup
+from training.benchmarks.speed import Row, planned_rows, ratios_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_the_rows_of_a_cpu(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
+    monkeypatch.setattr(speed, "has_bf16", lambda device: native)
+    rows = [(row.side, row.precision, row.compiled) for row in planned_rows(CPU, [(320, 8)], with_compile=True)]
+    fastest = "bf16" if native else "fp32"
+    in_fp32 = [(side, "fp32", False) for side in ("ultralytics", "ultralytics, our threads", "ours", "bare")]
+    in_bf16 = [(side, "bf16", False) for side in ("ours", "bare")] if native else []
+    assert rows == [*in_fp32, *in_bf16, ("ours", fastest, True), ("loader", "-", False)]
+    assert {side for side, _, _ in rows} == set(SIDES)
+
+
+def test_on_cuda_both_sides_train_in_both_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "has_bf16", lambda device: True)
+    rows = planned_rows(torch.device("cuda"), [(320, 8), (640, 16)], with_compile=False)
+    theirs = [(row.precision, row.side_px, row.batch) for row in rows if row.side == "ultralytics"]
+    assert theirs == [("fp32", 320, 8), ("bf16", 320, 8), ("bf16", 640, 16)]
+    asked = planned_rows(torch.device("cuda"), [(640, 16)], with_compile=False, precisions=["bf16"])
+    assert {row.precision for row in asked} == {"bf16", "-"}
+
+
+def test_ratios_pair_what_was_measured_together() -> None:
+    rows = [
+        Row("ultralytics", "fp32", False, 320, 8, [10.0, 12.0, 20.0]),
+        Row("ours", "fp32", False, 320, 8, [20.0, 30.0, 40.0]),
+        Row("bare", "fp32", False, 320, 8, [40.0, 40.0, 40.0]),
+        Row("ours", "bf16", False, 320, 8, [60.0, 60.0, 60.0]),
+        Row("bare", "bf16", False, 320, 8, [80.0, 60.0, 80.0]),
+        Row("loader", "-", False, 320, 8, [240.0, 300.0, 360.0]),
+        Row("ours", "fp32", False, 640, 8, [1.0, 1.0, 1.0]),  # another size: nothing to compare it with
+    ]
+    found = {(r["ratio"], r["precision"]): (r["of_medians"], r["lowest"], r["highest"]) for r in ratios_of(rows)}
+    assert found == {
+        ("ours / ultralytics", "fp32"): (2.5, 2.0, 2.5),
+        ("ours / bare", "fp32"): (0.75, 0.5, 1.0),
+        ("loader / ours", "fp32"): (10.0, 9.0, 12.0),
+        ("ours / ultralytics", "bf16"): (5.0, 3.0, 6.0),  # a CPU's only precision for ultralytics is fp32
+        ("ours / bare", "bf16"): (0.75, 0.75, 1.0),
+        ("loader / ours", "bf16"): (5.0, 4.0, 6.0),
+    }
+
+
+def test_a_row_shows_its_median_and_spread() -> None:
+    cells = Row("ours", "fp32", False, 320, 8, [3.0, 1.04, 2.0], [70, 90, 80]).cells()
+    assert (cells["images_per_s"], cells["lowest"], cells["highest"]) == (2.0, 1.0, 3.0)
+    assert (cells["peak_mb"], cells["rounds"]) == (90, 3)
+
+
+def test_the_first_epoch_warms_up_and_the_others_count_alike() -> None:
+    assert _after_warmup([1.0, 10.0, 30.0]) == pytest.approx(15.0)  # as many images at 10 as at 30 a second
+
+
+def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    record = describe_machine(CPU)
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["environment"]["GOMP_SPINCOUNT"] == "7"
+    assert record["threads"] == torch.get_num_threads()
+    assert record["processor"]
