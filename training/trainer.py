@@ -14,6 +14,7 @@ from data_utils.splitting.split_list import checked_train_list
 from evaluation.metrics import quick_validate
 from evaluation.predictions import as_float
 from models.precision import autocast
+from models.sr_window import windows_of
 from models.sre_yolo import SREYOLO
 from models.weights import DETECTION
 from training.loop import NonFiniteLossError, TrainingLoop
@@ -26,7 +27,6 @@ from training.run_folder import copy_to_fixed_names
 __all__ = ["NonFiniteLossError", "Trainer"]
 
 PANEL_FRAMES = 4
-PSNR_FRAMES = 8  # of the validation set, each epoch; evaluate.py takes run.sr_metric_frames
 
 
 class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
@@ -68,10 +68,13 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
 
     def _terms_of(self, batch: Batch) -> dict[str, Tensor]:
         targets = {"labels": batch["labels"].to(self.device, non_blocking=True)}
+        windows = None
         if "hr_image" in batch:
-            targets["hr_image"] = as_float(batch["hr_image"], self.device)
+            windows = windows_of(self.config, len(batch["img_path"]), step=self.progress.batches)
+            hr_image = batch["hr_image"] if windows is None else windows.target(batch["hr_image"])
+            targets["hr_image"] = as_float(hr_image, self.device)
         with autocast(self.precision, self.device):
-            output = self.model(self._input(batch["lr_image"]))
+            output = self.model(self._input(batch["lr_image"]), windows=windows)
         return self.criterion(output, targets)
 
     def _measure(self) -> dict[str, Any]:
@@ -82,7 +85,7 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
             self.config,
             self.sizes,
             precision=self.precision,
-            sr_frames=PSNR_FRAMES if self.config.has_branch else 0,
+            sr_frames=self.config.run.sr_log_frames if self.config.has_branch else 0,
         )
 
     def _about_model(self) -> str:
