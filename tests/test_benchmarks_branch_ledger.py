@@ -37,8 +37,9 @@ def test_a_shape_is_what_the_config_says() -> None:
 
 def test_costs_alone_need_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shapes = [Shape("light", "staged", 8, 8), Shape("deep", "direct", 8, 8, window=0.5)]
-    run_ledger(load_config("configs/train.yaml"), 1, "cpu", steps=0, turns=0, shapes=shapes, save=tmp_path)
-    with open(tmp_path / "branch_costs_640.csv", encoding="utf-8", newline="") as file:
+    config = load_config("configs/train.yaml", ["imgsz_lr=96", "imgsz_hr=192"])
+    run_ledger(config, 1, "cpu", steps=0, turns=0, shapes=shapes, save=tmp_path)
+    with open(tmp_path / "branch_costs_96.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["decoder"] for row in rows] == ["light", "deep"]
     assert float(rows[1]["branch_gflops_step"]) < float(rows[1]["branch_gflops"])

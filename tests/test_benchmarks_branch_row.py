@@ -42,7 +42,6 @@ def test_a_window_and_cheaper_upsamplers_cost_less() -> None:
         return cost["branch_gflops"], cost["branch_gflops_step"]
 
     whole, step = gflops("staged", window=0.2)
-    assert whole == gflops("staged")[0]
     assert step == pytest.approx(whole * (20 / 80) ** 2, rel=0.1)  # 16 of 80 pixels and 2 on each side
     assert gflops("direct")[0] < gflops("staged")[0] / 5
     assert gflops("narrowing")[0] < gflops("staged")[0] / 5
@@ -51,7 +50,7 @@ def test_a_window_and_cheaper_upsamplers_cost_less() -> None:
 @pytest.mark.integration
 def test_a_row_reports_cost_speed_and_signal_in_turn(tiny_prepared: PreparedSet) -> None:
     parts: list[dict] = []
-    measure_row(job_of(tiny_prepared, "model.branch_window=0.5"), parts.append)
+    measure_row(job_of(tiny_prepared, "model.branch_window=0.5", "model.branch_margin=1"), parts.append)
     cost, speed, signal = parts
     assert cost["branch_gflops_step"] < cost["branch_gflops"]
     assert speed["step_ratio"] == pytest.approx(speed["images_per_s_without"] / speed["images_per_s"])
