@@ -46,21 +46,6 @@ class UpsamplePS(nn.Module):
         """Return the upsampled map."""
         return self.shuffle(self.conv(x))
 
-    @torch.no_grad()
-    def start_as_enlargement(self) -> None:
-        """Give the sub-pixels of a pixel the same weights (ICNR, Aitken et al. 2017), large enough to keep x's scale.
-
-        PyTorch's own start shrinks what passes to about half in each stage: the first output would hardly depend on the
-        taps, and hardly a gradient would reach them.
-        """
-        weight = self.conv.weight
-        repeats = self.shuffle.upscale_factor**2
-        kernels = torch.empty(weight.shape[0] // repeats, *weight.shape[1:])
-        nn.init.kaiming_normal_(kernels, nonlinearity="linear")
-        weight.copy_(kernels.repeat_interleave(repeats, dim=0))
-        assert self.conv.bias is not None
-        nn.init.zeros_(self.conv.bias)
-
 
 class FeatureFusion(nn.Module):
     """The encoder: deeper map upsampled to the shallower, concatenated, two 1x1 convolutions, resized to stride f."""
@@ -93,10 +78,7 @@ def direct_upsampler(width: int, n_stages: int) -> list[nn.Module]:
 def narrowing_upsampler(width: int, n_stages: int) -> list[nn.Module]:
     """x2 pixel shuffles, each to half the width (at least 8), then a convolution to RGB: every stage costs the same."""
     widths = [max(width >> stage, 8) for stage in range(n_stages + 1)]
-    stages = [UpsamplePS(a, b) for a, b in itertools.pairwise(widths)]
-    for stage in stages:
-        stage.start_as_enlargement()
-    return [*stages, nn.Conv2d(widths[-1], RGB, 3, padding=1)]
+    return [*(UpsamplePS(a, b) for a, b in itertools.pairwise(widths)), nn.Conv2d(widths[-1], RGB, 3, padding=1)]
 
 
 # name -> builder(width, n_stages) of the layers from [B, W, S/f, S/f] to [B, 3, 2S, 2S]

@@ -67,15 +67,6 @@ def test_upsample_places_sub_pixels_in_row_order() -> None:
     assert up(torch.zeros(1, 1, 1, 1)).squeeze().tolist() == [[1, 2], [3, 4]]
 
 
-def test_an_upsampler_started_as_enlargement_repeats_pixels_and_keeps_their_scale() -> None:
-    torch.manual_seed(0)
-    up, x = UpsamplePS(32, 16), torch.randn(1, 32, 24, 24)
-    up.start_as_enlargement()
-    y = up(x)
-    assert torch.equal(y[..., ::2, ::2], y[..., 1::2, 1::2])
-    assert y.std().item() == pytest.approx(1, rel=0.15)
-
-
 def test_deep_has_the_published_sixteen_blocks() -> None:
     branch = SRBranch((64, 256), (8, 32))
     assert sum(isinstance(module, ResBlock) for module in branch.modules()) == 16
