@@ -23,7 +23,11 @@ class ModelSection(Section):
     detector: str = "yolov8n"  # any ultralytics detector yaml: yolov5n, yolov8s, yolov8n-p2, yolo11n, ...
     fusion_stride: Literal[2, 4, 8] = 2  # input pixels for each pixel of the fused map; 2 is the guide's 320 for 640
     branch_width: Count = 64  # channels of the fused map and of the decoder
-    upsampler: Literal["staged", "direct"] = "staged"  # x2 pixel shuffles at full width, or one sub-pixel convolution
+    # of `deep`: x2 pixel shuffles at full width, one sub-pixel convolution, or shuffles that halve the width each
+    upsampler: Literal["staged", "direct", "narrowing"] = "staged"
+    branch_window: Annotated[float, Field(gt=0, le=1)] = 1.0  # share of the side reconstructed in a training step
+    branch_margin: int = Field(default=2, ge=0)  # fused pixels around that window that are decoded but not compared
+    branch_checkpointing: bool = False  # decoder's activations are computed twice instead of kept: memory for time
 
 
 class AugmentSection(Section):
@@ -120,6 +124,7 @@ class RunSection(Section):
     val_every: Count = 1  # epochs
     panel_every: int = Field(default=10, ge=0)  # epochs between picture panels; 0 is none
     sr_metric_frames: int = Field(default=32, ge=0)  # frames on which evaluate.py takes PSNR and SSIM; 0 is none
+    sr_log_frames: int = Field(default=16, ge=0)  # validation frames on which each epoch takes them; 0 is none
     wandb: Literal["off", "offline", "auto"] = "auto"  # auto: online with a key, else offline
     tensorboard: bool = False
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from models.sr_window import Windows
 
 RGB = 3
 
@@ -61,17 +65,34 @@ class FeatureFusion(nn.Module):
         return F.interpolate(fused, scale_factor=self.rescale, mode="bilinear", align_corners=False)
 
 
-def deep_decoder(width: int, n_stages: int, n_resblocks: int, upsampler: str) -> nn.Module:
-    """EDSR-style decoder [B, W, S/f, S/f] -> [B, 3, 2S, 2S]: residual blocks, then pixel-shuffle upsampling.
+def staged_upsampler(width: int, n_stages: int) -> list[nn.Module]:
+    """x2 pixel shuffles at full width, then a convolution to RGB, as EDSR does: most of the branch's cost."""
+    return [*(UpsamplePS(width, width) for _ in range(n_stages)), nn.Conv2d(width, RGB, 3, padding=1)]
 
-    `staged` keeps the full width through x2 stages, as EDSR does; `direct` is one sub-pixel convolution to RGB, which
-    drops the costly full-width convolutions at S and 2S.
-    """
-    blocks: list[nn.Module] = [ResBlock(width) for _ in range(n_resblocks)]
-    if upsampler == "direct":
-        return nn.Sequential(*blocks, UpsamplePS(width, RGB, factor=2**n_stages))
-    stages = [UpsamplePS(width, width) for _ in range(n_stages)]
-    return nn.Sequential(*blocks, *stages, nn.Conv2d(width, RGB, 3, padding=1))
+
+def direct_upsampler(width: int, n_stages: int) -> list[nn.Module]:
+    """One sub-pixel convolution to RGB: nothing runs above the fused map's resolution."""
+    return [UpsamplePS(width, RGB, factor=2**n_stages)]
+
+
+def narrowing_upsampler(width: int, n_stages: int) -> list[nn.Module]:
+    """x2 pixel shuffles, each to half the width (at least 8), then a convolution to RGB: every stage costs the same."""
+    widths = [max(width >> stage, 8) for stage in range(n_stages + 1)]
+    return [*(UpsamplePS(a, b) for a, b in itertools.pairwise(widths)), nn.Conv2d(widths[-1], RGB, 3, padding=1)]
+
+
+# name -> builder(width, n_stages) of the layers from [B, W, S/f, S/f] to [B, 3, 2S, 2S]
+UPSAMPLERS: dict[str, Callable[[int, int], list[nn.Module]]] = {
+    "staged": staged_upsampler,
+    "direct": direct_upsampler,
+    "narrowing": narrowing_upsampler,
+}
+
+
+def deep_decoder(width: int, n_stages: int, n_resblocks: int, upsampler: str) -> nn.Module:
+    """EDSR-style decoder [B, W, S/f, S/f] -> [B, 3, 2S, 2S]: residual blocks, then an upsampler (paper: staged)."""
+    blocks = [ResBlock(width) for _ in range(n_resblocks)]
+    return nn.Sequential(*blocks, *UPSAMPLERS[upsampler](width, n_stages))
 
 
 def light_decoder(width: int, n_stages: int, n_resblocks: int, upsampler: str) -> nn.Module:
@@ -90,7 +111,9 @@ SR_DECODERS: dict[str, Callable[[int, int, int, str], nn.Module]] = {"deep": dee
 class SRBranch(nn.Module):
     """Encoder and decoder (Baldini et al. 2025, section 2.2).
 
-    channels, strides: of the two tapped maps, shallower first, read from the model.
+    channels, strides: of the two tapped maps, shallower first, read from the model. checkpointing: in training, keep
+    only what enters each part of the decoder and compute the rest again on the way back: less memory, more time, the
+    same gradients.
     """
 
     def __init__(
@@ -102,6 +125,7 @@ class SRBranch(nn.Module):
         width: int = 64,
         n_resblocks: int = 16,
         upsampler: str = "staged",
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if len(channels) != 2 or len(strides) != 2 or strides[0] > strides[1]:
@@ -113,11 +137,26 @@ class SRBranch(nn.Module):
             raise ValueError(f"fusion_stride {fusion_stride} is not a power of two")
         self.fusion = FeatureFusion(channels, strides[0], fusion_stride, width)
         self.decoder = SR_DECODERS[decoder](width, n_stages, n_resblocks, upsampler)
+        self.checkpointing = checkpointing
         self._start_at_mid_grey()
 
-    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
-        """Reconstruct RGB float [B, 3, 2S, 2S], unbounded (the loss pulls it into [0, 1])."""
-        return self.decoder(self.fusion(shallow, deep))
+    def forward(self, shallow: Tensor, deep: Tensor, windows: Windows | None = None) -> Tensor:
+        """Reconstruct RGB float [B, 3, 2S, 2S], unbounded (the loss pulls it into [0, 1]).
+
+        With `windows` only those parts of the frames: [B, 3, 2fw, 2fw] for windows w fused pixels wide.
+        """
+        fused = self.fusion(shallow, deep)
+        if windows is None:
+            return self._decode(fused)
+        return windows.inside(self._decode(windows.context(fused)))
+
+    def _decode(self, fused: Tensor) -> Tensor:
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return self.decoder(fused)
+        x: Any = fused
+        for part in self.decoder.children():
+            x = checkpoint(part, x, use_reentrant=False, preserve_rng_state=False)  # nothing in it is random
+        return x
 
     def _start_at_mid_grey(self) -> None:
         # Output near 0.5 instead of 0 halves the first losses and spares the shared backbone a useless push.

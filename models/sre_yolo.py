@@ -13,6 +13,7 @@ from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from models.backbone import BackboneWithHooks
 from models.sr_branch import SRBranch
+from models.sr_window import Windows
 
 
 class SREYOLO(nn.Module):
@@ -34,10 +35,13 @@ class SREYOLO(nn.Module):
             raise InputError(f"imgsz_lr = {side}: {detector} needs a multiple of {coarsest}, its largest stride")
         self.sr_branch = self._build_branch(config) if config.has_branch else None
 
-    def forward(self, lr_image: Tensor, inference: bool = False) -> dict[str, Any] | Tensor:
+    def forward(
+        self, lr_image: Tensor, inference: bool = False, windows: Windows | None = None
+    ) -> dict[str, Any] | Tensor:
         """Run float [B, 3, S, S] RGB in [0, 1]; S is a multiple of the detector's largest stride.
 
-        Returns {"predictions": the head's output, "sr_output": [B, 3, 2S, 2S] or None}. With `inference=True` the
+        Returns {"predictions": the head's output, "sr_output": [B, 3, 2S, 2S] or None}; with `windows`, the branch
+        reconstructs only those parts of the frames (see models/sr_window.py). With `inference=True` the
         branch is not called and the result is the decoded tensor [B, 4 + nc, A]: centre x, centre y, width and height
         in input pixels, then class scores in [0, 1]; that needs eval mode.
         """
@@ -47,7 +51,7 @@ class SREYOLO(nn.Module):
             return self.backbone.detect(lr_image)
         predictions, features = self.backbone(lr_image)
         taps = [features[layer] for layer in self.backbone.hook_layers]
-        sr_output = None if self.sr_branch is None else self.sr_branch(*taps)
+        sr_output = None if self.sr_branch is None else self.sr_branch(*taps, windows=windows)
         return {"predictions": predictions, "sr_output": sr_output}
 
     def freeze_layers(self, count: int) -> None:
@@ -101,6 +105,7 @@ class SREYOLO(nn.Module):
             width=config.model.branch_width,
             n_resblocks=config.sr_resblocks,
             upsampler=config.model.upsampler,
+            checkpointing=config.model.branch_checkpointing,
         )
 
 

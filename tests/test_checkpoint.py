@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from data_utils.errors import InputError
-from models.weights import read_checkpoint
+from models.weights import read_checkpoint, write_checkpoint
 from training import checkpoint
-from training.checkpoint import newest_checkpoint, random_state, restore_random_state, save_last
+from training.checkpoint import finish_save, newest_checkpoint, random_state, restore_random_state, save_last
 
 
 def test_the_two_before_the_last_are_kept(tmp_path: Path) -> None:
@@ -50,6 +50,23 @@ def test_a_failed_save_leaves_the_last_as_it_was(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
     assert newest_checkpoint(tmp_path)[1]["epoch"] == 1
+
+
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_a_save_that_was_cut_off_is_finished(tmp_path: Path, moved: int) -> None:
+    for epoch in (1, 2, 3):
+        save_last(tmp_path, {"epoch": epoch})
+    write_checkpoint(tmp_path / "last.new.pt", {"epoch": 4})
+    for newer, older in [("last.1.pt", "last.2.pt"), ("last.pt", "last.1.pt")][:moved]:
+        (tmp_path / newer).replace(tmp_path / older)
+    finish_save(tmp_path)
+    assert {path.name: read_checkpoint(path)["epoch"] for path in tmp_path.iterdir()} == {
+        "last.pt": 4, "last.1.pt": 3, "last.2.pt": 2,
+    }  # fmt: skip
+    (tmp_path / "last.new.pt").write_bytes(b"torn")
+    finish_save(tmp_path)
+    assert newest_checkpoint(tmp_path)[1]["epoch"] == 4
+    assert not (tmp_path / "last.new.pt").exists()
 
 
 def test_no_checkpoint_is_said_plainly(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import typing
 
 import pytest
 import torch
 from torch import nn
 
-from models.sr_branch import SR_DECODERS, FeatureFusion, ResBlock, SRBranch, UpsamplePS
+from data_utils.config_sections import ModelSection
+from models.sr_branch import SR_DECODERS, UPSAMPLERS, FeatureFusion, ResBlock, SRBranch, UpsamplePS
 
 TAPS = {"4-8": ((64, 256), (8, 32)), "2-6": ((32, 128), (4, 16))}
 
@@ -22,7 +25,7 @@ def taps_of(name: str, side: int) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(
     ("taps", "decoder", "fusion_stride", "upsampler", "side"),
     [
-        *itertools.product(TAPS, SR_DECODERS, (2, 4, 8), ("staged", "direct"), (96,)),
+        *itertools.product(TAPS, SR_DECODERS, (2, 4, 8), UPSAMPLERS, (96,)),
         ("4-8", "deep", 8, "direct", 32),
         ("4-8", "light", 2, "staged", 160),
         ("2-6", "deep", 4, "staged", 64),
@@ -84,6 +87,36 @@ def test_cost_is_that_of_the_reference(fusion_stride: int, expected_gmac: float)
         branch = SRBranch((64, 256), (8, 32), "deep", fusion_stride)
         branch(torch.empty(1, 64, 80, 80), torch.empty(1, 256, 20, 20))
     assert counter.get_total_flops() / 2e9 == pytest.approx(expected_gmac, rel=0.02)
+
+
+def test_the_config_offers_the_upsamplers_there_are() -> None:
+    assert set(typing.get_args(ModelSection.model_fields["upsampler"].annotation)) == set(UPSAMPLERS)
+
+
+def test_narrowing_halves_the_width_at_each_stage() -> None:
+    layers = UPSAMPLERS["narrowing"](64, 4)
+    ups = [layer.conv for layer in layers if isinstance(layer, UpsamplePS)]
+    assert [(conv.in_channels, conv.out_channels // 4) for conv in ups] == [(64, 32), (32, 16), (16, 8), (8, 8)]
+
+
+def test_checkpointing_changes_memory_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    kept = SRBranch((64, 256), (8, 32), fusion_stride=8, width=8, n_resblocks=8, upsampler="direct")
+    again = copy.deepcopy(kept)
+    again.checkpointing = True
+    fused, saved = torch.rand(1, 8, 16, 16), []
+    for branch in (kept, again):
+        held: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, held=held: held.append(t.numel()) or t, lambda t: t):
+            output = branch._decode(fused)
+        output.square().mean().backward()
+        saved.append(sum(held))
+    assert saved[1] < 0.6 * saved[0]
+    for one, other in zip(kept.decoder.parameters(), again.decoder.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert torch.equal(one.grad, other.grad)
+    assert kept.state_dict().keys() == again.state_dict().keys()
 
 
 def test_fusion_gives_both_taps_a_gradient() -> None:

@@ -41,3 +41,19 @@ def test_the_readme_has_the_denoisers_figures(repo_root: Path) -> None:
         assert [row["method"] for row in measured] == ["noisy input", "median 3x3", "non-local means", "denoiser"]
         shown = " | ".join(f"{float(row['psnr']):.1f} / {float(row['ssim']):.2f}" for row in measured)
         assert f"| {measured[0]['n_frames']} | {shown} |" in readme
+
+
+def test_the_readme_has_the_branchs_cost(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    rows = rows_of(repo_root / "results/studies/branch_price/branch_costs_640.csv")
+    whole = [row for row in rows if row["window"] == "1.0" and row["checkpointing"] == "False"]
+    named = sorted({(row["decoder"], row["upsampler"], row["width"]) for row in whole} - {("deep", "narrowing", "32")})
+    assert len(named) == 5
+    for decoder, upsampler, width in named:
+        own = [row for row in whole if (row["decoder"], row["upsampler"], row["width"]) == (decoder, upsampler, width)]
+        costs = {row["fusion_stride"]: row for row in own}
+        shown = " | ".join(
+            f"{int(costs[stride]['branch_params']) / 1e6:.2f} M, {float(costs[stride]['branch_gflops']):.1f}"
+            for stride in "248"
+        )
+        assert f"| {'-' if decoder == 'light' else upsampler} | {width} | {shown} |" in readme

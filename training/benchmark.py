@@ -10,6 +10,7 @@ optimiser step on batches in memory), and the loader alone. accuracy trains both
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,11 @@ from data_utils.errors import EXIT_FAULT, EXIT_OK, InputError, run_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] in (["ledger"], ["branches"]):
+        from training.benchmarks.branch_command import main as measure_branch
+
+        return measure_branch(argv)
     arguments = _parser().parse_args(argv)
     from models.openmp import limit_spinning
 

@@ -19,22 +19,41 @@ from data_utils.errors import InputError
 from models.weights import load_state, read_checkpoint, write_checkpoint
 
 LAST, PREVIOUS, BEST = "last.pt", ("last.1.pt", "last.2.pt"), "best.pt"
+FRESH = "last.new.pt"  # being written and verified
 
 
 def save_last(run_dir: Path, content: dict[str, Any]) -> None:
     """Write `last.pt`, verified by reading it back before the two older ones move on; a failed save loses nothing."""
-    fresh = run_dir / "last.new.pt"
+    fresh = run_dir / FRESH
     try:
         write_checkpoint(fresh, content)
         read_checkpoint(fresh)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
+    _move_up(run_dir)
+
+
+def finish_save(run_dir: Path) -> None:
+    """Bring a save to its end that was cut off after its file was whole; what is not whole is thrown away."""
+    fresh = run_dir / FRESH
+    if not fresh.exists():
+        return
+    try:
+        read_checkpoint(fresh)
+    except InputError:
+        fresh.unlink()
+    else:
+        _move_up(run_dir)
+
+
+def _move_up(run_dir: Path) -> None:
+    """Let the fresh checkpoint become the last, and the older ones move on."""
     newest_first = [run_dir / LAST, *(run_dir / name for name in PREVIOUS)]
     for newer, older in reversed(list(itertools.pairwise(newest_first))):
         if newer.exists():
             os.replace(newer, older)
-    os.replace(fresh, run_dir / LAST)
+    os.replace(run_dir / FRESH, run_dir / LAST)
     _sync_folder(run_dir)
 
 
@@ -43,7 +62,7 @@ def newest_checkpoint(run_dir: Path) -> tuple[Path, dict[str, Any]]:
 
     Raises InputError naming the fault when there is none.
     """
-    candidates = [run_dir / name for name in ("last.new.pt", LAST, *PREVIOUS)]
+    candidates = [run_dir / name for name in (FRESH, LAST, *PREVIOUS)]
     problems = []
     for path in candidates:
         if not path.exists():

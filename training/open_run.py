@@ -13,7 +13,7 @@ from torch import Tensor
 from data_utils.errors import InputError, ResumableError
 from models.weights import check_task
 from training import distributed
-from training.checkpoint import PREVIOUS, newest_checkpoint, save_last
+from training.checkpoint import PREVIOUS, finish_save, newest_checkpoint, save_last
 from training.foundations import differences
 from training.run_folder import add_to_record, forget_in_record, is_finished, new_run_dir, write_record, write_settings
 from training.run_lock import RunLock
@@ -61,6 +61,7 @@ def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dic
     _refuse_finished(run_dir, accept_changes)
     loop.lock = RunLock(run_dir)
     _refuse_finished(run_dir, accept_changes)  # it may have ended while it held the lock
+    finish_save(run_dir)
     path, checkpoint = newest_checkpoint(run_dir)
     check_task(checkpoint, loop.task, str(path))
     changes = differences(checkpoint, loop.foundations, str(path))

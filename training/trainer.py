@@ -19,6 +19,7 @@ from evaluation.metrics import logged_metrics
 from evaluation.predictions import as_float, predict
 from models.compilation import compile_detector, require_compiler
 from models.precision import autocast
+from models.sr_window import windows_of
 from models.sre_yolo import SREYOLO
 from models.weights import DETECTION
 from training import distributed
@@ -33,7 +34,6 @@ from training.run_folder import copy_to_fixed_names
 __all__ = ["NonFiniteLossError", "Trainer"]
 
 PANEL_FRAMES = 4
-PSNR_FRAMES = 8  # of the validation set, each epoch; evaluate.py takes run.sr_metric_frames
 
 
 class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
@@ -71,7 +71,7 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
     def _loader(self, dataset: SREYOLODataset) -> EpochLoader:
         config, training = self.config, dataset.augment
         batch_size = config.batch_size if training else config.eval.batch_size or config.batch_size
-        shard = Shard(distributed.rank(), distributed.world_size())
+        self.shard = shard = Shard(distributed.rank(), distributed.world_size())
         if batch_size < shard.world_size:
             raise InputError(
                 f"{'batch_size' if training else 'eval.batch_size'} = {batch_size}: shared among {shard.world_size} "
@@ -110,15 +110,18 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
 
     def _terms_of(self, batch: Batch) -> dict[str, Tensor]:
         targets = {"labels": batch["labels"].to(self.device, non_blocking=True)}
+        windows = None
         if "hr_image" in batch:
-            targets["hr_image"] = as_float(batch["hr_image"], self.device)
+            windows = windows_of(self.config, len(batch["img_path"]), self.progress.batches, self.shard)
+            hr_image = batch["hr_image"] if windows is None else windows.target(batch["hr_image"])
+            targets["hr_image"] = as_float(hr_image, self.device)
         with autocast(self.precision, self.device):
-            output = self.model(self._input(batch["lr_image"]))
+            output = self.model(self._input(batch["lr_image"]), windows=windows)
         return self.criterion(output, targets)
 
     def _measure(self) -> dict[str, Any]:
         config, model = self.config, self.ema.model
-        frames = max(1, PSNR_FRAMES // distributed.world_size()) if config.has_branch else 0
+        frames = max(1, config.run.sr_log_frames // distributed.world_size()) if config.has_branch else 0
         quality = ReconstructionQuality(frames, len(self.val_set))
         results = predict(
             model, self.val_loader, self.device, config, self.sizes, precision=self.precision, quality=quality
