@@ -22,7 +22,10 @@ import pytest
 from data_utils.config import config_from_dict
 
 HERE = Path(__file__).resolve().parent
-PRELOADED = ["training.trainer", "torch._dynamo", "faster_coco_eval", "ultralytics.nn.tasks", "ultralytics.utils.loss", "training_processes"]
+PRELOADED = [
+    *("training.trainer", "torch._dynamo", "faster_coco_eval"),
+    *("ultralytics.nn.tasks", "ultralytics.utils.loss", "training_processes"),
+]
 LIMIT_S = 300.0  # a training that hangs fails its test
 
 

@@ -48,10 +48,10 @@ def finish_save(run_dir: Path) -> None:
 
 
 def _move_up(run_dir: Path) -> None:
-    """Let the fresh checkpoint become the last, and the older ones move on."""
+    """Let the fresh checkpoint become the last, and the older ones move on, as far as they have not yet."""
     newest_first = [run_dir / LAST, *(run_dir / name for name in PREVIOUS)]
     for newer, older in reversed(list(itertools.pairwise(newest_first))):
-        if newer.exists():
+        if newer.exists() and newest_first[0].exists():
             os.replace(newer, older)
     os.replace(run_dir / FRESH, run_dir / LAST)
     _sync_folder(run_dir)
