@@ -15,11 +15,12 @@ TEST_ENV := OMP_NUM_THREADS=1 PYRIGHT_PYTHON_IGNORE_WARNINGS=1
 # uv brings its own list of certificate authorities; hospitals and companies often add theirs to the machine's.
 export UV_SYSTEM_CERTS ?= true
 
-.PHONY: help env demo test lint pytest clean clean-env
+.PHONY: help env demo test test-slow lint pytest clean clean-env
 
 help:
 	@echo "make demo       make data, train, evaluate: a few minutes after the first install"
 	@echo "make test       ruff, pyright and pytest"
+	@echo "make test-slow  the tests that take minutes: runs killed at thirty random moments"
 	@echo "make env        only the environment, in .venv"
 	@echo "make lint       only ruff and pyright"
 	@echo "make clean      remove caches and the demo's data; never your data, weights or results"
@@ -63,6 +64,9 @@ test: env
 	$(PY) -m ruff check .
 	$(TEST_ENV) $(PY) -m pyright
 	$(TEST_ENV) $(PY) -m pytest $(PYTEST_FLAGS)
+
+test-slow: env
+	$(TEST_ENV) $(PY) -m pytest -q -n 2 -m slow
 
 demo: env
 	$(PY) -m data_utils.synthetic --out data/demo/raw
