@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import statistics
 from pathlib import Path
 
 
@@ -57,3 +58,30 @@ def test_the_readme_has_the_branchs_cost(repo_root: Path) -> None:
             for stride in "248"
         )
         assert f"| {'-' if decoder == 'light' else upsampler} | {width} | {shown} |" in readme
+
+
+def test_the_readme_has_the_training_speeds(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/training_speed"
+    for row in rows_of(folder / "speed_cpu.csv"):
+        median, lowest, highest = (float(row[name]) for name in ("images_per_s", "lowest", "highest"))
+        digits = 0 if median > 100 else 1
+        assert f"| {median:.{digits}f} ({lowest:.{digits}f}, {highest:.{digits}f}) |" in readme
+    ratios = {row["ratio"]: float(row["of_medians"]) for row in rows_of(folder / "speed_cpu_ratios.csv")}
+    assert ratios["ours / bare"] >= 0.8
+    assert ratios["loader / ours"] >= 4
+    assert f"{ratios['ours / ultralytics']:.2f} times ultralytics as it comes" in readme
+    assert f"{ratios['ours / ultralytics, our threads']:.2f} times with as many threads" in readme
+
+
+def test_the_readme_has_the_branches_curves(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    rows = rows_of(repo_root / "results/studies/branch_price/branch_curves_cuda.csv")
+    for variant in {row["variant"] for row in rows} - {"none"}:
+        validated = [(float(row["epoch"]), row) for row in rows if row["variant"] == variant and row["ap50"]]
+        first, last = (
+            [row for epoch, row in validated if low <= epoch <= high] for low, high in ((18, 34), (36, 50))
+        )
+        psnr = [statistics.median(float(row["psnr"]) for row in part) for part in (first, last)]
+        ap50 = [statistics.median(float(row[name]) for row in last) for name in ("ap50", "ap50_small")]
+        assert f"| {psnr[0]:.1f} | {psnr[1]:.1f} | {ap50[0]:.3f} | {ap50[1]:.3f} |" in readme
