@@ -6,7 +6,7 @@ import argparse
 import fnmatch
 import sys
 
-from data_utils.errors import InputError, run_command
+from data_utils.errors import InputError, InterruptedRun, run_command
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -52,6 +52,8 @@ def main() -> int:
             try:
                 run_ablation(name, overrides, **where)
                 states[name] = "done"
+            except InterruptedRun:
+                raise  # Ctrl-C is for all of them
             except (InputError, RuntimeError) as error:  # the other runs go on; the summary says why this one did not
                 states[name] = f"failed: {error}"
         print(f"{name}: {states[name]}", file=sys.stderr if states[name].startswith("failed") else sys.stdout)

@@ -20,7 +20,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--skip-audit", action="store_true", help="train without looking for leaks between the parts")
     parser.add_argument("--dry-run", action="store_true", help="say what would be trained on, and stop")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings, such as lr0=1e-3")
-    return parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args()
+    if arguments.weights and arguments.resume is not None:
+        parser.error("--weights: a resumed run goes on with its own weights; leave out --weights or --resume")
+    return arguments
 
 
 def main() -> None:
@@ -39,8 +42,8 @@ def main() -> None:
         config = load_config(arguments.config, arguments.overrides)
     require_prepared(config.dataset, split, arguments.config)
     audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
-    print(f"audit    {audited}")
     if arguments.dry_run:
+        print(f"audit    {audited}")
         origin = f"those of {run_dir}" if run_dir else arguments.weights
         print(describe_run(config, split, origin, resumed=run_dir is not None))
         return
@@ -49,19 +52,23 @@ def main() -> None:
 
     limit_spinning()  # before torch is imported
     from training.branch_trainer import trainer_class
+    from training.distributed import is_main, say
     from training.run_folder import add_to_record
     from training.stage_runs import run_stages
 
+    say(f"audit    {audited}")
     how = {"device": arguments.device, "wandb_off": arguments.wandb_off}
     if run_dir is None:
         run_stages(config, arguments.weights, **how, skip_audit=arguments.skip_audit)
     trainer = trainer_class(config)(
         config, split, arguments.weights, resume=run_dir, accept_changes=arguments.accept_changes, **how
     )
-    add_to_record(trainer.run_dir, audit=audited)
-    print(trainer.describe())
+    if is_main():  # the other processes may not even see the run folder
+        add_to_record(trainer.run_dir, audit=audited)
+    say(trainer.describe())
     result = trainer.fit()
-    print(trainer.closing_lines(result))
+    if is_main():
+        say(trainer.closing_lines(result))
 
 
 if __name__ == "__main__":

@@ -153,3 +153,21 @@ def test_a_killed_process_ends_all_of_them_and_the_run_goes_on(config: Config, t
     assert done.returncode == 0, done.stderr
     assert read_checkpoint(run_dir / "last.pt")["epoch"] == epoch + 1
     shutil.rmtree(run_dir)
+
+
+@pytest.mark.integration
+def test_what_the_first_process_refuses_is_said_once(config: Config, tmp_path: Path) -> None:
+    settings = override_config(config, ["run.name=taken"])
+    (tmp_path / "results" / "runs" / "taken" / "panels").mkdir(parents=True)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    arguments = ["train.py", "--config", str(tmp_path / "run.yaml"), "--wandb-off", "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*line, *arguments], cwd=REPO_ROOT, env=environment, capture_output=True, text=True,
+                          timeout=120, check=False)  # fmt: skip
+    assert done.returncode != 0
+    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+        f"error: {tmp_path / 'results' / 'runs' / 'taken'}: this run exists; go on with --resume "
+        f"{tmp_path / 'results' / 'runs' / 'taken'}, or choose another run.name"
+    ]
+    assert done.stdout.count("audit    ") == 1

@@ -86,6 +86,16 @@ def test_a_finished_run_and_one_at_work_are_left_alone(config: Config) -> None:
     lock.release()
 
 
+def test_settings_that_fit_no_checkpoint_leave_the_run_as_it_was(config: Config) -> None:
+    run = trainer(config)
+    run.lock.release()
+    before = contents(run.run_dir)
+    other = override_config(config, ["sr_decoder=light"])
+    with pytest.raises(InputError, match=r"of another architecture: it lacks sr_branch"):
+        trainer(other, resume=run.run_dir, accept_changes=True)
+    assert contents(run.run_dir) == before
+
+
 @pytest.mark.integration
 def test_changed_labels_and_code_are_named_and_stop_a_resumed_run(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

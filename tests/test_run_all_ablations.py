@@ -13,7 +13,9 @@ import pytest
 import yaml
 from conftest import REPO_ROOT, PreparedSet
 
+import run_all_ablations
 from data_utils.config import override_config
+from data_utils.errors import InterruptedRun
 
 
 def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProcess[str]:
@@ -36,6 +38,27 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert done.returncode == 2
     assert "sr_layers_48" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_ends_all_of_them(
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, plain = tiny_prepared.config, {"tables": [4], "overrides": [], "paper": {"ap50": 0.7}}
+    config = override_config(config, [f"run.results_dir='{tmp_path}'", "sr_decoder=none"])
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    (tmp_path / "runs.yaml").write_text(json.dumps({"runs": {"one": plain, "two": plain}}))
+    begun = []
+
+    def stopped(name: str, *_: object, **__: object) -> None:
+        begun.append(name)
+        raise InterruptedRun("stopped by SIGINT", 130)
+
+    monkeypatch.setattr("training.ablation.run_ablation", stopped)
+    files = ["--config", str(tmp_path / "base.yaml"), "--ablations", str(tmp_path / "runs.yaml")]
+    monkeypatch.setattr(sys, "argv", ["run_all_ablations.py", *files])
+    with pytest.raises(InterruptedRun):
+        run_all_ablations.main()
+    assert begun == ["one"]
 
 
 @pytest.mark.integration

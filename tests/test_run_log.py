@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from data_utils.config import load_config
+from training import run_log
 from training.run_log import RunLog
 
 QUIET = load_config("configs/train.yaml", ["run.wandb=off"])
@@ -75,9 +76,24 @@ def test_a_missing_wandb_costs_one_warning(
     assert rows(tmp_path)[0]["ap50"] == "0.5"
 
 
-def test_a_mirror_that_dies_costs_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from training import run_log
+@pytest.mark.parametrize(
+    ("setting", "variable", "mode"),
+    [
+        ("auto", None, "online"), ("auto", "offline", "offline"), ("auto", "dryrun", "offline"),
+        ("auto", "disabled", "off"), ("offline", "online", "offline"), ("off", "online", "off"),
+    ],
+)  # fmt: skip
+def test_wandb_mode_can_only_keep_more_on_the_machine(
+    monkeypatch: pytest.MonkeyPatch, setting: str, variable: str | None, mode: str
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    if variable:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    assert run_log._wandb_mode(load_config("configs/train.yaml", [f"run.wandb={setting}"])) == mode
 
+
+def test_a_mirror_that_dies_costs_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Dying:
         def log(self, values: dict[str, float], step: int) -> None:
             raise ConnectionError("gone")

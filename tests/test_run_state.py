@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import PreparedSet
-from stopped_runs import different_fields, stop_in_epoch
+from stopped_runs import different_fields, same, stop_in_epoch
 from torch import Tensor
 
 from data_utils.config import override_config
@@ -118,6 +118,21 @@ def test_a_checkpoint_that_lacks_a_part_is_refused(config: Config, stopped: Any,
     write_checkpoint(run_dir / "last.pt", {key: value for key, value in stopped[1].items() if key != field})
     with pytest.raises(InputError, match=f"it lacks {field}"):
         NoisyTrainer(override_config(config, [f"run.name=lacks_{field}"]), resume=run_dir)
+
+
+@pytest.mark.integration
+def test_changed_optimiser_settings_take_effect_and_another_optimiser_is_refused(config: Config, stopped: Any) -> None:
+    run_dir = stopped[0].parent / "accepted"
+    shutil.copytree(stopped[0], run_dir)
+    changes = ["run.name=accepted", "optim.weight_decay=0.5", "optim.lr_backbone=0.5", "optim.lr_head=0.5"]
+    changes += ["optim.lr_branch=0.5"]  # the same two groups, so that their state fits
+    resumed = NoisyTrainer(override_config(config, changes), resume=run_dir, accept_changes=True)
+    resumed.lock.release()
+    decayed = resumed.optimizer.param_groups[0]
+    assert (decayed["weight_decay"], decayed["lr_factor"]) == (0.5, 0.5)
+    assert same(resumed.optimizer.state_dict()["state"], stopped[1]["optimizer"]["state"])
+    with pytest.raises(InputError, match="they are of another optimizer"):
+        NoisyTrainer(override_config(config, ["optimizer=SGD"]), resume=run_dir, accept_changes=True)
 
 
 @pytest.mark.integration

@@ -54,6 +54,7 @@ def test_dry_run_on_a_fresh_clone_names_both_ways_on(tmp_path: Path) -> None:
         (("lro=1",), "did you mean 'lrf'"),
         (("--config", "configs/trian.yaml"), "did you mean configs/train.yaml"),
         (("--resume", "nowhere"), "not a run folder"),
+        (("--resume", "epochs=9"), "write --resume RUN epochs=9"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], message: str) -> None:
@@ -62,6 +63,12 @@ def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], message: s
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_first_weights_for_a_resumed_run_are_refused_and_not_ignored() -> None:
+    done = command("--resume", "results/runs/mine", "--weights", "best.pt")
+    assert done.returncode == 2
+    assert "a resumed run goes on with its own weights" in done.stderr
 
 
 def test_a_run_is_not_resumed_on_lists_that_leak(tiny_prepared: PreparedSet, tmp_path: Path) -> None:

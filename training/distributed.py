@@ -6,16 +6,17 @@ of the whole batch; averaging gradients then gives exactly the single process's 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from data_utils.errors import InputError, ResumableError
+from data_utils.errors import EXIT_BAD_INPUT, InputError, ResumableError
 
 Value = TypeVar("Value")
 # A process that fails at a collective call is found at once, by its closed connections and by torchrun. This bound is
@@ -31,6 +32,12 @@ def launched() -> bool:
 def is_main() -> bool:
     """Say whether this process is the one that logs, saves and speaks."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(text: str) -> None:
+    """Print `text` in the main process, flushed, so that it stands before what a later failure says."""
+    if is_main():
+        print(text, flush=True)
 
 
 def rank() -> int:
@@ -126,12 +133,36 @@ def gathered(value: Value) -> list[Value]:
 
 
 def from_main(make: Callable[[], Value]) -> Value:
-    """Let the main process make a value and give it to all; its failure ends the others through torchrun."""
+    """Let the main process make a value and give it to all.
+
+    What it refuses (InputError, ResumableError) is raised there alone, so that it is said once; the others leave with
+    the same exit code. Any other failure ends them through torchrun.
+    """
     if world_size() == 1:
         return make()
-    held: list[Any] = [make() if rank() == 0 else None]
+    held: list[Any] = [None, None]  # the value, or the exit code
+    refusal: InputError | ResumableError | None = None
+    if rank() == 0:
+        try:
+            held[0] = make()
+        except (InputError, ResumableError) as error:
+            refusal, held[1] = error, getattr(error, "exit_code", EXIT_BAD_INPUT)
     _together(lambda: dist.broadcast_object_list(held, src=0))
+    if refusal is not None:
+        raise refusal
+    if held[1] is not None:
+        leave_after_main(held[1])
     return held[0]
+
+
+def leave_after_main(code: int) -> NoReturn:
+    """End this process with `code` once the main one, which says why, is gone.
+
+    torchrun stops the others as soon as one has ended, and would cut the main process off before it has spoken.
+    """
+    with contextlib.suppress(RuntimeError):
+        dist.barrier()  # the main process never comes
+    raise SystemExit(code)
 
 
 def _average(tensors: list[Tensor]) -> None:

@@ -233,8 +233,10 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         return {**means, "lr": rate, **machine}
 
     def _stop_at_the_edge(self, stop: StopSignal) -> None:
-        """Raise InterruptedRun if a signal came, in all processes at the same edge."""
+        """Raise InterruptedRun if a signal came; all processes leave at the same edge, and the main one says so."""
         if number := distributed.greatest(int(stop.number or 0), self.device):
+            if not distributed.is_main():
+                distributed.leave_after_main(128 + number)
             raise InterruptedRun(f"stopped by {signal.Signals(number).name}; {self._way_on()}", 128 + number)
 
     def _way_on(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,14 @@ def open_run(loop: Any, resume: Path | None, accept_changes: bool) -> Path:
     """
     try:
         # In several processes the first one opens, locks and reads for all: the folder may lie on its own disk.
-        run_dir, checkpoint, where = distributed.from_main(
+        run_dir, checkpoint, where, changes = distributed.from_main(
             lambda: _new(loop) if resume is None else _reopened(loop, resume, accept_changes)
         )
         loop.run_dir = run_dir
         if checkpoint is not None:
-            restore(loop, checkpoint, where)
-        elif distributed.is_main():
-            save_last(run_dir, capture(loop))
+            restore(loop, checkpoint, where)  # before the settings are written: some fit no checkpoint of this run
+        if distributed.is_main():
+            save_last(run_dir, capture(loop)) if checkpoint is None else _note(loop, checkpoint, changes)
     except BaseException:
         if loop.lock is not None:
             loop.lock.release()
@@ -47,17 +48,17 @@ def open_run(loop: Any, resume: Path | None, accept_changes: bool) -> Path:
     return run_dir
 
 
-def _new(loop: Any) -> tuple[Path, None, str]:
+def _new(loop: Any) -> tuple[Path, None, str, list[str]]:
     _require_room(loop)
     run_dir = new_run_dir(loop.config, loop.split, loop.task)
     loop.lock = RunLock(run_dir)
     how = {"task": loop.task, "device": str(loop.device), "precision": loop.precision, "weights": loop.origin}
     more = {"measure": loop.score.key, "processes": distributed.world_size(), **loop._record()}
     write_record(run_dir, loop.config, loop.split, **how, **more)
-    return run_dir, None, ""
+    return run_dir, None, "", []
 
 
-def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dict[str, Any], str]:
+def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dict[str, Any], str, list[str]]:
     _refuse_finished(run_dir, accept_changes)
     loop.lock = RunLock(run_dir)
     _refuse_finished(run_dir, accept_changes)  # it may have ended while it held the lock
@@ -72,10 +73,14 @@ def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dic
         )
     if changes:
         print(f"note: going on although changed - {'; '.join(changes)}", file=sys.stderr)
-    forget_in_record(run_dir, "stopped", "result")
-    add_to_record(run_dir, resumed_at={"epoch": checkpoint.get("epoch"), "changes": changes})
-    write_settings(run_dir, loop.config)
-    return run_dir, checkpoint, str(path)
+    return run_dir, checkpoint, str(path), changes
+
+
+def _note(loop: Any, checkpoint: Mapping[str, Any], changes: list[str]) -> None:
+    """Write down that the run goes on, from where, and with which settings."""
+    forget_in_record(loop.run_dir, "stopped", "result")
+    add_to_record(loop.run_dir, resumed_at={"epoch": checkpoint.get("epoch"), "changes": changes})
+    write_settings(loop.run_dir, loop.config)
 
 
 def _refuse_finished(run_dir: Path, accept_changes: bool) -> None:

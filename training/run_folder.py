@@ -52,6 +52,8 @@ def resumed_run(
     Raises InputError when there is no such run, or when it is one of another task. Whether it may go on with other
     settings than it had is for training/open_run.py to say.
     """
+    if "=" in asked and not Path(asked).exists():
+        raise InputError(f"--resume {asked}: a setting stands where the run folder goes; write --resume RUN {asked}")
     run_dir = newest_run_dir(load_config(config_path), split, task) if asked == "newest" else Path(asked)
     if run_dir.is_file():
         run_dir = run_dir.parent

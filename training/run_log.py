@@ -122,7 +122,7 @@ class _WandbMirror:
                 settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, init_timeout=WANDB_TIMEOUT),
             )
 
-        self._offline = config.run.wandb != "auto" or not os.environ.get("WANDB_API_KEY")
+        self._offline = _wandb_mode(config) == "offline"
         try:
             self._run = start("offline" if self._offline else "online")
         except Exception as error:
@@ -190,7 +190,7 @@ class _Guarded:
 
 def _open_mirrors(run_dir: Path, config: Config, wandb_off: bool, wandb_id: str | None) -> list[_Guarded]:
     openers = []
-    if not wandb_off and config.run.wandb != "off":
+    if not wandb_off and _wandb_mode(config) != "off":
         openers.append(("W&B", lambda: _WandbMirror(run_dir, config, wandb_id)))
     if config.run.tensorboard:
         openers.append(("TensorBoard", lambda: _TensorBoardMirror(run_dir)))
@@ -202,6 +202,15 @@ def _open_mirrors(run_dir: Path, config: Config, wandb_off: bool, wandb_id: str 
             reason = _first_line(error)
             print(f"warning: {name} is not available ({reason}); the log in the run folder goes on", file=sys.stderr)
     return mirrors
+
+
+def _wandb_mode(config: Config) -> str:
+    """Return off, offline or online: what the setting says, or WANDB_MODE where that lets less out of the machine."""
+    asked = os.environ.get("WANDB_MODE", "").lower()
+    if config.run.wandb == "off" or asked == "disabled":
+        return "off"
+    without_service = config.run.wandb == "offline" or asked in ("offline", "dryrun")
+    return "offline" if without_service or not os.environ.get("WANDB_API_KEY") else "online"
 
 
 def _first_line(error: Exception) -> str:

@@ -56,7 +56,7 @@ def restore(loop: Any, checkpoint: dict[str, Any], where: str) -> None:
     load_state(loop.ema.model, checkpoint["ema"], where)
     loop.ema.updates = checkpoint["ema_updates"]
     try:
-        loop.optimizer.load_state_dict(checkpoint["optimizer"])
+        _restore_optimizer(loop.optimizer, checkpoint["optimizer"])
         loop.scaler.load_state_dict(checkpoint["scaler"])
         restore_random_state(checkpoint["random"])
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -66,3 +66,16 @@ def restore(loop: Any, checkpoint: dict[str, Any], where: str) -> None:
         epochs = f"{checkpoint['epoch']} and {loop.progress.epoch}"
         raise InputError(f"{where}: says epoch {epochs}; name another checkpoint")
     loop.wandb_id = checkpoint.get("wandb_id") or loop.wandb_id
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load the moments; weight decay, momentum and factors stay as built, since they may have been changed on purpose.
+
+    Raises ValueError for the state of another kind of optimiser, which torch itself would take.
+    """
+    built = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+    if any(("betas" in group) != ("betas" in own) for group, own in zip(saved["param_groups"], built, strict=False)):
+        raise ValueError("they are of another optimizer")
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, built, strict=True):
+        group.update(own)
