@@ -141,6 +141,20 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(config: Config, monk
     assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
 
 
+def test_weights_that_the_last_step_spoiled_are_not_saved(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(config, device="cpu", wandb_off=True)
+
+    def spoil() -> dict[str, Any]:
+        next(trainer.model.parameters()).data.fill_(math.inf)
+        return {"ap50": 0.5}
+
+    monkeypatch.setattr(trainer, "_validate", spoil)
+    with pytest.raises(NonFiniteLossError, match="not finite after epoch 1, which is not saved"):
+        trainer.fit()
+    assert read_checkpoint(trainer.run_dir / "last.pt")["epoch"] == 0
+    assert not (trainer.run_dir / "best.pt").exists()
+
+
 def test_a_missing_device_or_weights_file_stops_before_anything_is_written(config: Config) -> None:
     with pytest.raises(InputError, match="CUDA device"):
         Trainer(config, device="cuda:99")

@@ -33,10 +33,11 @@ from training.optim import build_optimizer, clip_gradients, learning_rate, set_l
 from training.progress import Progress, Score, epochs_table
 from training.run_folder import add_to_record, finish_record
 from training.run_report import RunReport
-from training.run_state import capture, seed_generators
+from training.run_state import capture, is_finite, seed_generators
 from training.sync_batch_norm import synchronise_batch_norm
 
 Data = TypeVar("Data", bound=EpochFrames)
+FILES_NAMED = 16  # of a batch whose loss is not finite
 
 
 class NonFiniteLossError(ResumableError):
@@ -252,7 +253,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         terms = (distributed.summed(own) / distributed.world_size()).cpu()
         if not torch.isfinite(terms[0]):
             values = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.terms, terms.tolist(), strict=True))
-            files = ", ".join(Path(path).name for path in batch["img_path"])
+            files = ", ".join(Path(path).name for path in batch["img_path"][:FILES_NAMED])
             raise NonFiniteLossError(
                 f"the loss is not finite in epoch {self.progress.epoch + 1}: {values}; files: {files}; look at them, "
                 "or start again with a lower lr0 or run.precision=fp32"
@@ -283,6 +284,9 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
 
     def _finish_epoch(self, row: dict[str, Any], report: RunReport) -> None:
         progress, key = self.progress, self.score.key
+        if not is_finite(self.model):  # spoiled by the epoch's last step, whose loss was still finite
+            where = f"after epoch {progress.epoch + 1}, which is not saved"
+            raise NonFiniteLossError(f"the weights are not finite {where}; start again with a lower lr0")
         progress.epoch += 1
         is_best = key in row and progress.is_better(row[key])
         if is_best:

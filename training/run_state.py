@@ -28,6 +28,12 @@ def seed_generators(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def is_finite(model: torch.nn.Module) -> bool:
+    """Say whether every parameter is free of NaN and infinite values."""
+    norms = torch._foreach_norm(list(model.parameters()))  # pyright: ignore[reportPrivateImportUsage]
+    return bool(torch.isfinite(torch.stack([norm.float() for norm in norms])).all())
+
+
 def capture(loop: Any) -> dict[str, Any]:
     """Return everything a `TrainingLoop` needs to go on, as tensors and plain values."""
     return {
