@@ -142,10 +142,10 @@ class Recorder(Trainer):
         super().__init__(*arguments, **options)
         self.stop_after, self.start, self.seen = stop_after, state_of(self.model), []
 
-    def _train_one_epoch(self, epoch: int, *arguments: Any) -> dict[str, Any]:
-        if epoch == self.stop_after:
+    def _train_one_epoch(self, *arguments: Any) -> dict[str, Any]:
+        if self.progress.epoch == self.stop_after:
             raise KeyboardInterrupt
-        row = super()._train_one_epoch(epoch, *arguments)
+        row = super()._train_one_epoch(*arguments)
         assert row["lr"] <= self.config.lr0
         self.seen.append([moved(self.start, self.model), moved(self.start, self.ema.model)])
         return row

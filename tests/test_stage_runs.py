@@ -84,17 +84,20 @@ def test_a_stopped_stage_goes_on(config: Config, monkeypatch: pytest.MonkeyPatch
     whole.fit()
     one_epoch = Trainer._train_one_epoch
 
-    def fail(trainer: Trainer, epoch: int, *arguments: object) -> dict[str, object]:
-        if epoch in failing:
+    def fail(trainer: Trainer, *arguments: object) -> dict[str, object]:
+        if trainer.progress.epoch in failing:
             raise KeyboardInterrupt
-        return one_epoch(trainer, epoch, *arguments)  # pyright: ignore[reportArgumentType]
+        return one_epoch(trainer, *arguments)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(Trainer, "_train_one_epoch", fail)
     failing: list[int] = []
-    for epoch in (0, 1):  # before any checkpoint, and after one
+    for epoch in (0, 1):  # in the first epoch, and after one was saved
         failing[:] = [epoch]
         with pytest.raises(KeyboardInterrupt):
             run_stages(chained, device="cpu", wandb_off=True, skip_audit=True)
+        if epoch == 0:  # as if it had been killed before it saved anything
+            for path in stage.run_dir.glob("last*.pt"):
+                path.unlink()
     assert stage.state() == "begun"
     with pytest.raises(InputError, match=r"pretrain = coco\+polyps: .*best\.pt is not there or not finished"):
         initialise(whole.model, chained, None)
