@@ -84,8 +84,20 @@ class EvalSection(Section):
 
     nms_iou: Probability = 0.7
     max_det: Count = 300
-    size_reference: Literal["original", "input"] = "original"  # pixels in which small (<32x32), medium (<96x96) count
+    size_reference: Literal["original", "input", "hr"] = "original"  # pixels in which sizes count: frame, LR, HR
+    size_cutoffs: Annotated[tuple[Positive, ...], FromList] = (32, 96)  # small < 32x32 <= medium < 96x96 <= large
+    froc_hit: Literal["iou50", "iou30", "centre"] = "iou50"  # a hit in FROC's headline; all three are reported
+    sweep_conf: Annotated[tuple[Probability, ...], FromList] = (0.3, 0.35, 0.4, 0.45, 0.5)  # of the threshold sweep,
+    sweep_iou: Annotated[tuple[Probability, ...], FromList] = (0.45, 0.5, 0.55, 0.6)  # and its IoUs of NMS
+    resamples: int = Field(default=2000, ge=0)  # of the patients, for intervals; 0 is none
+    bootstrap_seed: int = Field(default=0, ge=0)
     batch_size: Count | None = None  # default: training's
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.size_cutoffs or list(self.size_cutoffs) != sorted(set(self.size_cutoffs)):
+            raise ValueError(f"eval.size_cutoffs = {list(self.size_cutoffs)}: sides in pixels, rising, at least one")
+        return self
 
 
 class DenoiseSection(Section):

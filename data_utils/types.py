@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,6 +130,7 @@ class FrameResult:
     """One evaluated frame: its truth and what was found, both in pixels of the original frame.
 
     truth_xyxy: float64 [M, 4]; truth_class_ids: int64 [M]; original_size, input_size: (width, height) in pixels.
+    group: what a split never cuts (a patient, unless dataset.group says otherwise); "" when nothing is known of it.
     """
 
     stem: str
@@ -139,3 +141,12 @@ class FrameResult:
     input_size: tuple[int, int]
     patient_id: str = "unknown"
     extra: dict[str, str] = field(default_factory=dict)
+    group: str = ""
+    source: str = "unknown"
+    modality: str = "unknown"
+
+    def size_in(self, reference: Literal["original", "input", "hr"]) -> tuple[int, int]:
+        """Return (width, height) in pixels of the original frame, of the detector's input, or of the HR target."""
+        if reference == "hr":
+            return 2 * self.input_size[0], 2 * self.input_size[1]
+        return self.input_size if reference == "input" else self.original_size

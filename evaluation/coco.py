@@ -1,4 +1,4 @@
-"""Average precision, by faster-coco-eval, in memory and silent. The tests hold it to pycocotools.
+"""COCO's measures: AP and recall over IoU thresholds, classes and box sizes. The tests hold them to pycocotools.
 
 What is not defined is None, never NaN: AP of a class, or of a size bucket, without a single true box. With truth and
 no detections AP is 0.
@@ -6,47 +6,63 @@ no detections AP is 0.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data_utils.boxes import scale_xyxy
 from data_utils.types import FloatArray, FrameResult
+from evaluation.average_precision import interpolated_ap, rank_hits, sampled_envelope, weighted_ap
+from evaluation.match_table import Criterion, MatchTable, SizeReference, match_frames
 
-SizeReference = Literal["original", "input"]
 AreaRanges = Mapping[str, tuple[float, float]]
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of mAP50-95
-RECALL_POINTS = np.linspace(0.0, 1.0, 101)  # at which COCO's AP samples the precision
-_LARGEST = 1e10
-# COCO's own ranges hold both ends, so that a 32x32 box would count as small and as medium. Here every box is in
-# exactly one bucket: small < 32x32 <= medium < 96x96 <= large, in square pixels of the size reference.
-AREA_RANGES: AreaRanges = {
-    "small": (0.0, math.nextafter(32.0**2, 0)),
-    "medium": (32.0**2, math.nextafter(96.0**2, 0)),
-    "large": (96.0**2, _LARGEST),
-}
+RECALL_AT = (1, 10, 100)  # best detections of a frame and class that COCO's average recalls count
+SIZE_CUTOFFS = (32.0, 96.0)
+
+
+def area_ranges(cutoffs: Sequence[float] = SIZE_CUTOFFS) -> dict[str, tuple[float, float]]:
+    """Return {bucket: (smallest, largest area in square pixels)} between squares of the given sides.
+
+    COCO's own ranges hold both ends, so that a 32x32 box would count as small and as medium. Here every box is in
+    exactly one bucket. Two sides give small, medium and large; other numbers name their bounds ("16-32 px").
+    """
+    bounds = [0.0, *(side**2 for side in cutoffs), math.inf]
+    if len(cutoffs) == 2:
+        names = ["small", "medium", "large"]
+    else:
+        names = [f"below {cutoffs[0]:g} px", *(f"{a:g}-{b:g} px" for a, b in itertools.pairwise(cutoffs)),
+                 f"from {cutoffs[-1]:g} px"]  # fmt: skip
+    return {name: (bounds[i], math.nextafter(bounds[i + 1], 0)) for i, name in enumerate(names)}
+
+
+AREA_RANGES: AreaRanges = area_ranges()
 
 
 @dataclass(frozen=True, eq=False)
 class AveragePrecision:
     """AP of a set of frames, each in [0, 1] or None where there is no truth; means are over the classes with truth.
 
-    ap: at `iou_thresh`. map50_95: mean over IoU 0.50, 0.55 ... 0.95. ap_by_size: `ap` in each area range; boxes and
-    unmatched detections of another size are ignored, as COCO does. ap_by_class: `ap` of each class id, in order.
-    n_boxes_by_size, n_boxes_by_class: true boxes. curve_by_class: float64 [101] precision at `RECALL_POINTS`, or None.
+    ap: COCO's, at `iou_thresh`; ap_area: area under the whole curve, the paper's; ap_ultralytics: with ultralytics'
+    interpolation. map50_95: mean of COCO's over IoU 0.50, 0.55 ... 0.95. ap_by_size: `ap` in each area range; boxes
+    and unmatched detections of another size are ignored, as COCO does. ap_by_class: `ap` of each class id, in order.
+    recall_at: mean recall over the ten IoUs with the best 1, 10, 100 and all detections of a frame and class.
+    n_boxes_by_size, n_boxes_by_class: true boxes. curve_by_class: float64 [101], envelope of the precision at
+    `RECALL_POINTS`, or None.
     """
 
     iou_thresh: float
     size_reference: SizeReference
     ap: float | None
+    ap_area: float | None
+    ap_ultralytics: float | None
     map50_95: float | None
     ap_by_size: dict[str, float | None]
     ap_by_class: list[float | None]
+    recall_at: dict[int, float | None]
     n_boxes_by_size: dict[str, int]
     n_boxes_by_class: list[int]
     curve_by_class: list[FloatArray | None]
@@ -63,110 +79,60 @@ def average_precision(
     """Score detections against the truth of the same frames, as COCO does (101 recall points, `max_det` per frame).
 
     Boxes are in pixels of the original frame; `size_reference` says whether `area_ranges`, in square pixels, count
-    there or in the detector's input. IoU does not depend on it, because the two differ by a plain resize.
+    there, in the detector's input or in the HR target. IoU does not depend on it, for they differ by a plain resize.
     Raises ValueError for a class id outside [0, nc).
     """
-    truth, found = _annotations(results, nc, size_reference)
-    thresholds = np.unique(np.append(IOU_THRESHOLDS, iou_thresh))
-    precision = _precision(truth, found, len(results), nc, thresholds, max_det, area_ranges)
-    at_hit = int(np.argmin(np.abs(thresholds - iou_thresh)))
-    in_map = [int(np.argmin(np.abs(thresholds - t))) for t in IOU_THRESHOLDS]
-    areas = np.array([box["area"] for box in truth])
-    classes = np.array([box["category_id"] for box in truth], dtype=np.int64)
-    curves = [_curve(precision[at_hit, :, k, 0]) for k in range(nc)]
+    check_class_ids(results, nc)
+    criteria = [Criterion(iou_thresh), *(Criterion(iou_thresh, area) for area in area_ranges.values()),
+                *(Criterion(float(iou)) for iou in IOU_THRESHOLDS)]  # fmt: skip
+    table = match_frames(results, criteria, max_det, size_reference)
+    coco = [[_ap(table, row, k) for k in range(nc)] for row in range(len(criteria))]
+    first_iou = 1 + len(area_ranges)
+    of_class = [rank_hits(table, 0, k) for k in range(nc)]
     return AveragePrecision(
         iou_thresh=iou_thresh,
         size_reference=size_reference,
-        ap=_mean(precision[at_hit, :, :, 0]),
-        map50_95=_mean(precision[in_map, :, :, 0]),
-        ap_by_size={name: _mean(precision[at_hit, :, :, 1 + a]) for a, name in enumerate(area_ranges)},
-        ap_by_class=[None if curve is None else float(curve.mean()) for curve in curves],
-        n_boxes_by_size={
-            name: int(np.count_nonzero((areas >= low) & (areas <= high))) for name, (low, high) in area_ranges.items()
+        ap=mean_of_defined(coco[0]),
+        ap_area=mean_of_defined([_ap(table, 0, k, "area") for k in range(nc)]),
+        ap_ultralytics=mean_of_defined([interpolated_ap(hits) for hits in of_class]),
+        map50_95=mean_of_defined([ap for row in coco[first_iou:] for ap in row]),
+        ap_by_size={name: mean_of_defined(coco[1 + index]) for index, name in enumerate(area_ranges)},
+        ap_by_class=coco[0],
+        recall_at={
+            count: _mean_recall(table, range(first_iou, len(criteria)), nc, count)
+            for count in sorted({*RECALL_AT, max_det})
         },
-        n_boxes_by_class=np.bincount(classes - 1, minlength=nc).tolist() if truth else [0] * nc,
-        curve_by_class=curves,
+        n_boxes_by_size={name: int(table.counted[1 + index].sum()) for index, name in enumerate(area_ranges)},
+        n_boxes_by_class=np.bincount(table.truth_class_ids, minlength=nc).tolist(),
+        curve_by_class=[sampled_envelope(hits) for hits in of_class],
     )
 
 
-def _annotations(
-    results: Sequence[FrameResult], nc: int, size_reference: SizeReference
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return COCO annotations of the truth and of the detections, with boxes in pixels of the size reference.
-
-    Ids start at 1, because COCO's matching reads 0 as "not matched".
-    """
-    truth: list[dict[str, Any]] = []
-    found: list[dict[str, Any]] = []
-    for image_id, result in enumerate(results, start=1):
-        detections = result.detections
-        reference = result.input_size if size_reference == "input" else result.original_size
-        for class_ids, what in ((result.truth_class_ids, "true"), (detections.class_ids, "detected")):
+def check_class_ids(results: Sequence[FrameResult], nc: int) -> None:
+    """Raise ValueError for a class id outside [0, nc)."""
+    for result in results:
+        for class_ids, what in ((result.truth_class_ids, "true"), (result.detections.class_ids, "detected")):
             if len(class_ids) and (class_ids.min() < 0 or class_ids.max() >= nc):
                 raise ValueError(f"{result.stem}: {what} class ids {np.unique(class_ids).tolist()} with {nc} classes")
-        truth_xyxy = scale_xyxy(result.truth_xyxy, result.original_size, reference)
-        found_xyxy = scale_xyxy(detections.boxes_xyxy, result.original_size, reference)
-        truth += _to_coco(image_id, truth_xyxy, result.truth_class_ids, None, len(truth) + 1)
-        found += _to_coco(image_id, found_xyxy, detections.class_ids, detections.scores, len(found) + 1)
-    return truth, found
 
 
-def _to_coco(
-    image_id: int, boxes_xyxy: FloatArray, class_ids: Any, scores: FloatArray | None, first_id: int
-) -> list[dict[str, Any]]:
-    sizes = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    boxes_xywh = np.concatenate([boxes_xyxy[:, :2], sizes], axis=1).tolist()
-    annotations = [
-        {
-            "id": first_id + index,
-            "image_id": image_id,
-            "category_id": int(class_id) + 1,
-            "bbox": box,
-            "area": box[2] * box[3],
-            "iscrowd": 0,
-        }
-        for index, (box, class_id) in enumerate(zip(boxes_xywh, class_ids, strict=True))
-    ]
-    if scores is not None:
-        for annotation, score in zip(annotations, scores.tolist(), strict=True):
-            annotation["score"] = score
-    return annotations
+def mean_of_defined(values: Sequence[float | None]) -> float | None:
+    """Return the mean of what is not None; None where nothing is."""
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
 
 
-def _precision(
-    truth: list[dict[str, Any]],
-    found: list[dict[str, Any]],
-    n_frames: int,
-    nc: int,
-    thresholds: NDArray[np.float64],
-    max_det: int,
-    area_ranges: AreaRanges,
-) -> FloatArray:
-    """Return precision [T IoU thresholds, R recall points, nc, 1 + area ranges]; -1 where there is no truth."""
-    if not truth:
-        return np.full((len(thresholds), len(RECALL_POINTS), nc, 1 + len(area_ranges)), -1.0)
-    from faster_coco_eval.core.coco import COCO
-    from faster_coco_eval.core.faster_eval_api import COCOeval_faster
-
-    images = [{"id": index} for index in range(1, n_frames + 1)]
-    categories = [{"id": k + 1, "name": str(k)} for k in range(nc)]
-    coco_truth = COCO({"images": images, "categories": categories, "annotations": truth})
-    coco_found = COCO({"images": images, "categories": categories, "annotations": found})
-    evaluation = COCOeval_faster(coco_truth, coco_found, iouType="bbox")
-    evaluation.params.iouThrs = thresholds
-    evaluation.params.recThrs = RECALL_POINTS
-    evaluation.params.maxDets = [max_det]
-    evaluation.params.areaRng = [[0.0, _LARGEST], *([low, high] for low, high in area_ranges.values())]
-    evaluation.params.areaRngLbl = ["all", *area_ranges]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return np.asarray(evaluation.eval["precision"])[..., 0]
+def _ap(table: MatchTable, criterion: int, class_id: int, definition: str = "coco") -> float | None:
+    hits = rank_hits(table, criterion, class_id)
+    value = float(weighted_ap(hits, np.ones((1, 1)), definition)[0])
+    return None if math.isnan(value) else value
 
 
-def _mean(precision: FloatArray) -> float | None:
-    defined = precision[precision > -1]
-    return float(defined.mean()) if defined.size else None
-
-
-def _curve(precision: FloatArray) -> FloatArray | None:
-    return None if precision[0] < 0 else precision
+def _mean_recall(table: MatchTable, criteria: Sequence[int], nc: int, max_det: int) -> float | None:
+    """Return the share of true boxes that the best `max_det` of each frame and class find, mean over all criteria."""
+    recalls: list[float | None] = []
+    for row in criteria:
+        found = np.bincount(table.class_ids[table.hits(row) & (table.ranks < max_det)], minlength=nc)
+        n_truth = np.bincount(table.truth_class_ids[table.counted[row]], minlength=nc)
+        recalls += [found[k] / n_truth[k] if n_truth[k] else None for k in range(nc)]
+    return mean_of_defined(recalls)

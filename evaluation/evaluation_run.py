@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Any
 
 from data_utils.atomic import write_csv, write_text
 from data_utils.config_sections import Config
-from evaluation.evaluation_set import evaluation_config, open_evaluation_set
-from evaluation.metrics import evaluate_full
+from data_utils.errors import InputError
+from evaluation.evaluation_set import evaluation_config
+from evaluation.metrics import model_metrics, reconstruction_metrics
 from evaluation.paper import paper_notes, paper_values
+from evaluation.prediction_file import StoredPass, load, truth_path
 from evaluation.report import csv_rows, format_report
+from evaluation.score import evaluation_path, score, validation_pass
+from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
+from evaluation.stored_pass import LoadedModel, run_and_store
 from models.weights import load_model, pick_device
 
 CSV_COLUMNS = ("metric", "class", "value", "paper")
@@ -42,27 +48,28 @@ def evaluate_checkpoint(
 ) -> Outcome:
     """Evaluate the checkpoint at `weights` on `data` and save the numbers as JSON, with `save_csv` as CSV too.
 
-    The settings are the checkpoint's; see `evaluation_config` for what may differ. Speed is the median of `fps_iters`
-    passes after a tenth as many to warm up, or of fewer where that would take long (see `evaluate_full`). Files go to
-    the checkpoint's run folder if it lies in one, else to `run.results_dir`. Raises InputError for unusable weights,
-    data or settings.
+    The settings are the checkpoint's; see `evaluation_config` for what may differ. Predictions are stored first, and
+    every number of detections is worked out from that file (see evaluation/score.py), the threshold on stored
+    predictions of the same weights on the validation list, which are made here if there are none. A scoring of a test
+    list or external set is noted in the ledger. Speed is the median of `fps_iters` passes after a tenth as many to warm
+    up, or of fewer where that would take long. Files go to the checkpoint's run folder if it lies in one, else to
+    `run.results_dir`. Raises InputError for unusable weights, data or settings.
     """
     device = pick_device(device_name)
     model, trained, meta = load_model(weights, device)
+    loaded = LoadedModel(model, weights, meta, device)
     config = evaluation_config(trained, config_path, overrides, str(weights))
-    evaluated = open_evaluation_set(config, split, data)
-    metrics = evaluate_full(
-        model,
-        evaluated.loader,
-        device,
-        config,
-        evaluated.sizes,
-        n_warmup=fps_iters // 10,
-        n_iters=fps_iters,
-        progress=progress,
-    )
+    folder = output_folder(weights, config)
+    path, evaluated, quality = run_and_store(loaded, config, split, data, folder, progress, with_quality=True)
+    stored = load(path)
+    validation, notes = _validation(loaded, stored, config, progress)
+    measured = model_metrics(model, config.imgsz_lr, fps_iters // 10, fps_iters)
+    metrics = score(stored, validation) | dict(reconstruction_metrics(quality, evaluated.sizes)) | measured
     paper = paper_values(config, split, data)
-    notes = [*evaluated.notes, *paper_notes(config, paper)]
+    notes = [*evaluated.notes, *notes, *paper_notes(config, paper)]
+    if is_spent_by_scoring(data):
+        command = shlex.join(["python", "evaluate.py", "--weights", str(weights), "--data", data])
+        notes.append(note_scoring(Path(config.run.results_dir), stored.about, command).sentence())
     record = {
         "weights": str(weights),
         "weights_sha256": meta["weights_sha256"],
@@ -75,12 +82,25 @@ def evaluate_checkpoint(
         "config": config.model_dump(mode="json"),
     }
     report = format_report(metrics, f"{weights} on {evaluated.label}", paper, notes)
-    return Outcome(report, metrics, _save(record, _output_folder(weights, config), weights.stem, save_csv))
+    return Outcome(report, metrics, (*_save(record, evaluation_path(path), save_csv), path, truth_path(path)))
 
 
-def _save(record: Mapping[str, Any], folder: Path, weights_name: str, save_csv: bool) -> tuple[Path, ...]:
+def _validation(
+    loaded: LoadedModel, stored: StoredPass, config: Config, progress: bool
+) -> tuple[StoredPass | None, list[str]]:
+    """Return predictions of the same weights on the validation list, made now if need be, and what to say of them."""
+    if (validation := validation_pass(stored)) is not None:
+        return validation, []
+    split = int(loaded.meta.get("split", stored.about["split"]))
+    try:
+        path, _, _ = run_and_store(loaded, config, split, "val", stored.path.parent, progress)
+    except InputError as error:
+        return None, [f"No threshold could be chosen on validation frames: {error}"]
+    return load(path), []
+
+
+def _save(record: Mapping[str, Any], json_file: Path, save_csv: bool) -> tuple[Path, ...]:
     """Write the record as JSON, its numbers as CSV too if asked; return the files."""
-    json_file = folder / f"eval_{weights_name}_{record['data']}.json"
     write_text(json_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
     if not save_csv:
         return (json_file,)
@@ -88,7 +108,7 @@ def _save(record: Mapping[str, Any], folder: Path, weights_name: str, save_csv: 
     return (json_file, json_file.with_suffix(".csv"))
 
 
-def _output_folder(weights: Path, config: Config) -> Path:
+def output_folder(weights: Path, config: Config) -> Path:
     """Return the run folder, the one that holds log.csv, among the two folders above the weights; else results_dir."""
     folders = [folder for folder in list(weights.resolve().parents)[:2] if (folder / "log.csv").is_file()]
     return folders[0] if folders else Path(config.run.results_dir)

@@ -11,10 +11,14 @@ from torch import nn
 
 from data_utils.config_sections import Config
 from data_utils.types import FrameResult
+from evaluation.average_precision import RECALL_POINTS
 from evaluation.benchmark import measure_fps, measure_gflops, measure_speed
-from evaluation.coco import RECALL_POINTS, AveragePrecision, SizeReference, average_precision
+from evaluation.coco import AveragePrecision, area_ranges, average_precision
+from evaluation.confusion import confusion_matrix
+from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
-from evaluation.matching import OperatingPoint, best_f1, confusion_matrix, healthy_frames
+from evaluation.match_table import SizeReference
+from evaluation.operating_points import OperatingPoint, Threshold, at_threshold, best_f1, healthy_frames
 from evaluation.predictions import ASSUMED_SIZE, NON_FINITE, Sizes, predict
 
 __all__ = [
@@ -26,6 +30,7 @@ __all__ = [
     "measure_fps",
     "measure_gflops",
     "measure_speed",
+    "model_metrics",
 ]
 
 Metrics = dict[str, Any]
@@ -48,40 +53,53 @@ def compute_ap50_by_size(
     return average_precision(results, nc, size_reference=size_reference).ap_by_size
 
 
-def detection_metrics(results: Sequence[FrameResult], config: Config) -> Metrics:
-    """Summarise detections: AP, counts at the best-F1 threshold, and what the numbers rest on.
+def detection_metrics(results: Sequence[FrameResult], scoring: Scoring, threshold: Threshold | None = None) -> Metrics:
+    """Summarise detections: AP, counts at a threshold, and what the numbers rest on.
 
-    "ap50" and its kin are taken at `config.iou_thresh` (0.5 unless changed; named in the result). "best_threshold" is
-    chosen on these very frames. "confusion" has a row for each class found and a column for each true one, the
-    background last.
+    "ap50" and its kin are taken at `scoring.iou_thresh` (0.5 unless changed; named in the result). threshold: None
+    chooses the one of best F1 on these very frames. "confusion" has a row for each class found and a column for each
+    true one, the background last.
     """
-    nc = config.dataset.nc
-    scored = average_precision(results, nc, config.iou_thresh, config.eval.max_det, config.eval.size_reference)
-    point = best_f1(results, config.iou_thresh)
-    matrix = confusion_matrix(results, nc, config.iou_thresh, point.threshold)
+    nc, section = len(scoring.names), scoring.eval
+    ranges = area_ranges(section.size_cutoffs)
+    scored = average_precision(
+        results, nc, scoring.iou_thresh, section.max_det, section.size_reference, area_ranges=ranges
+    )
+    if threshold is None:
+        point = best_f1(results, scoring.iou_thresh)
+        threshold = Threshold(point.threshold, "best F1 on these very frames", own=True)
+    else:
+        point = at_threshold(results, scoring.iou_thresh, threshold.value)
+    matrix = confusion_matrix(results, nc, scoring.iou_thresh, point.threshold)
     n_healthy, n_alarmed = healthy_frames(results, point.threshold)
     return {
         "ap50": scored.ap,
         **{f"ap50_{size}": value for size, value in scored.ap_by_size.items()},
+        "ap50_area": scored.ap_area,
+        "ap50_ultralytics": scored.ap_ultralytics,
         "map50_95": scored.map50_95,
+        **{f"ar_{count}": value for count, value in scored.recall_at.items()},
         **_operating_point(point),
+        "threshold_origin": threshold.origin,
+        "threshold_is_own": threshold.own,
+        "size_cutoffs": list(section.size_cutoffs),
         "n_frames": len(results),
         "n_boxes": sum(scored.n_boxes_by_class),
         **{f"n_{size}": count for size, count in scored.n_boxes_by_size.items()},
         "n_healthy": n_healthy,
         "n_healthy_alarmed": n_alarmed,
-        "size_reference": config.eval.size_reference,
-        "iou_thresh": config.iou_thresh,
-        "conf_thresh": config.conf_thresh,
-        "nms_iou": config.eval.nms_iou,
-        "max_det": config.eval.max_det,
-        "imgsz": config.imgsz_lr,
+        "size_reference": section.size_reference,
+        "iou_thresh": scoring.iou_thresh,
+        "conf_thresh": scoring.conf_thresh,
+        "nms_iou": section.nms_iou,
+        "max_det": section.max_det,
+        "imgsz": scoring.imgsz,
         "n_assumed_size": sum(ASSUMED_SIZE in result.extra for result in results),
         "n_non_finite": sum(NON_FINITE in result.extra for result in results),
-        "per_class": _per_class(scored, matrix, config.dataset.names),
+        "per_class": _per_class(scored, matrix, scoring.names),
         "confusion": matrix.tolist(),
-        "confusion_labels": [*config.dataset.names, "background"],
-        "pr_curves": _curves(scored, config.dataset.names),
+        "confusion_labels": [*scoring.names, "background"],
+        "pr_curves": _curves(scored, scoring.names),
     }
 
 
@@ -92,9 +110,9 @@ def logged_metrics(
 
     PSNR and SSIM are there too where `quality` has measured frames.
     """
-    full = detection_metrics(results, config)
+    full = detection_metrics(results, Scoring.of(config))
     by_class = {f"ap50[{row['name']}]": row["ap50"] for row in full["per_class"]} if config.dataset.nc > 1 else {}
-    return {**{name: full[name] for name in LOGGED}, **by_class, **_reconstruction(quality, sizes)}
+    return {**{name: full[name] for name in LOGGED}, **by_class, **reconstruction_metrics(quality, sizes)}
 
 
 def evaluate_full(
@@ -117,21 +135,29 @@ def evaluate_full(
     """
     settings: Config = loader.dataset.config if config is None else config
     quality = ReconstructionQuality(settings.run.sr_metric_frames, _n_frames(loader))
-    results = predict(
-        model, loader, device, settings, sizes, precision=precision, quality=quality, progress=progress
-    )
-    speed = measure_speed(model, settings.imgsz_lr, n_warmup, n_iters, max_seconds)
+    results = predict(model, loader, device, settings, sizes, precision=precision, quality=quality, progress=progress)
+    measured = model_metrics(model, settings.imgsz_lr, n_warmup, n_iters, max_seconds)
+    return {
+        **detection_metrics(results, Scoring.of(settings)),
+        **reconstruction_metrics(quality, sizes),
+        **measured,
+    }
+
+
+def model_metrics(
+    model: nn.Module, imgsz: int, n_warmup: int = 50, n_iters: int = 500, max_seconds: float | None = 20.0
+) -> Metrics:
+    """Measure speed at batch 1, cost and parameters of the network alone; see `evaluate_full`."""
+    speed = measure_speed(model, imgsz, n_warmup, n_iters, max_seconds)
     n_params, n_branch = _n_params(model), _n_params(getattr(model, "sr_branch", None))
     return {
-        **detection_metrics(results, settings),
-        **_reconstruction(quality, sizes),
         "fps": speed.fps,
         "fps_median_ms": speed.median_ms,
         "fps_p95_ms": speed.p95_ms,
         "fps_n_iters": speed.n_iters,
         "fps_threads": speed.threads,
         "fps_device": speed.device,
-        "gflops": measure_gflops(model, settings.imgsz_lr),
+        "gflops": measure_gflops(model, imgsz),
         "params": n_params - n_branch,
         "params_training": n_params,
     }
@@ -180,7 +206,8 @@ def _curves(scored: AveragePrecision, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _reconstruction(quality: ReconstructionQuality | None, sizes: Sizes | None) -> Mapping[str, Any]:
+def reconstruction_metrics(quality: ReconstructionQuality | None, sizes: Sizes | None) -> Mapping[str, Any]:
+    """Return mean PSNR and SSIM of the SR output and of bicubic upsampling; nothing where no frame was measured."""
     if quality is None or not quality.stems:
         return {}
     rows = [sizes[stem] for stem in quality.stems if sizes and stem in sizes]

@@ -104,6 +104,9 @@ def _frame_results(raw: FloatArray, batch: Mapping[str, Any], config: Config, si
                 input_size=input_size,
                 patient_id=row.patient_id if row else "unknown",
                 extra=extra,
+                group=row.group if row else "",
+                source=row.dataset_source if row else "unknown",
+                modality=row.modality if row else "unknown",
             )
         )
     return results

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from evaluation.coco import RECALL_AT, SIZE_CUTOFFS, area_ranges
+from evaluation.froc import FALSE_ALARM_RATES, rate_name
 from evaluation.paper import PAPER_COLUMN
 
 NOT_DEFINED = "n/a"
-SIZES = {"small": "< 32x32", "medium": "< 96x96", "large": ">= 96x96"}
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -33,6 +34,13 @@ def format_value(value: float | int | None, digits: int = 3) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}"
 
 
+def format_interval(interval: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """Write a BCa interval as "[low, high]"; nothing where there is none."""
+    if interval is None or interval["bca_low"] is None:
+        return ""
+    return f"[{interval['bca_low']:.{digits}f}, {interval['bca_high']:.{digits}f}]"
+
+
 def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return (key, label, value as text) of the measures that `metrics` holds, in reading order.
 
@@ -46,12 +54,17 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
     ap = _ap_name(metrics)
     add("ap50", ap)
-    for size, bound in SIZES.items():
-        add(f"ap50_{size}", f"{ap} {size} ({bound}, n={format_value(metrics.get(f'n_{size}'))})")
+    for size, bound in _size_bounds(metrics).items():
+        add(f"ap50_{size}", f"{ap} {size} ({bound}n={format_value(metrics.get(f'n_{size}'))})")
+    add("ap50_area", f"{ap}, area under all points")
+    add("ap50_ultralytics", f"{ap}, ultralytics' interpolation")
     add("map50_95", "mAP50-95")
+    for count in RECALL_AT:
+        add(f"ar_{count}", f"AR50-95, best {count} a frame")
     at = _at_threshold(metrics)
     for key in ("precision", "recall", "f1"):
         add(key, f"{key.capitalize()} {at}")
+    _clinical_rows(metrics, rows, at)
     _reconstruction_rows(metrics, add)
     if "fps" in metrics:
         threads = f", {metrics['fps_threads']} threads" if metrics["fps_device"] == "cpu" else ""
@@ -69,6 +82,10 @@ def format_report(
     """Lay out one evaluation: measures (beside the paper's, if any), classes, confusion counts, notes."""
     rows = metric_rows(metrics)
     headers, cells = ["", "value"], [[label, value] for _, label, value in rows]
+    if metrics.get("n_resamples") and "intervals" in metrics:
+        headers.append("95 % interval")
+        for (key, _, _), row in zip(rows, cells, strict=True):
+            row.append(format_interval(metrics["intervals"].get(key)))
     if paper:
         headers.append(PAPER_COLUMN)
         for (key, _, _), row in zip(rows, cells, strict=True):
@@ -97,6 +114,32 @@ def csv_rows(metrics: Mapping[str, Any], paper: Mapping[str, float]) -> list[dic
 def _ap_name(metrics: Mapping[str, Any]) -> str:
     iou_thresh = metrics.get("iou_thresh", 0.5)
     return "AP50" if iou_thresh == 0.5 else f"AP@{iou_thresh:g}"
+
+
+def _size_bounds(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return {bucket: its bound in words}; a bucket whose name says it has none."""
+    cutoffs = metrics.get("size_cutoffs", SIZE_CUTOFFS)
+    names = list(area_ranges(cutoffs))
+    if len(cutoffs) != 2:
+        return dict.fromkeys(names, "")
+    low, high = (f"{side:g}x{side:g}" for side in cutoffs)
+    return dict(zip(names, (f"< {low}, ", f"< {high}, ", f">= {high}, "), strict=True))
+
+
+def _clinical_rows(metrics: Mapping[str, Any], rows: list[tuple[str, str, str]], at: str) -> None:
+    """Add what only a stored pass gives: patients, false alarms, FROC."""
+    intervals = metrics.get("intervals", {})
+    labels = {
+        "patient_sensitivity": f"Patients found {at}",
+        "fp_per_frame": f"False alarms a frame {at}",
+        "healthy_fp_per_frame": f"False alarms a healthy frame {at}",
+        "healthy_clean": f"Healthy frames without any {at}",
+        **{f"froc_{name}": f"Sensitivity at {name} false alarms a frame" for name in map(rate_name, FALSE_ALARM_RATES)},
+        "froc_mean": "Sensitivity, mean of these",
+    }
+    for key, label in labels.items():
+        if key in intervals and intervals[key]["value"] is not None:
+            rows.append((key, label, format_value(intervals[key]["value"])))
 
 
 def _at_threshold(metrics: Mapping[str, Any]) -> str:
@@ -136,8 +179,11 @@ def _standing_notes(metrics: Mapping[str, Any]) -> list[str]:
         f"A hit has IoU >= {metrics['iou_thresh']:g}; scores > {metrics['conf_thresh']:g}, NMS at IoU "
         f"{metrics['nms_iou']:g}, at most {metrics['max_det']} boxes a frame.",
     ]
-    if metrics["best_threshold"] is not None:
+    if metrics.get("threshold_is_own") and metrics["best_threshold"] is not None:
         notes.append("The threshold is the one with the best F1 on these same frames, so P, R and F1 are optimistic.")
+    elif "threshold_origin" in metrics:
+        notes.append(f"The threshold comes from: {metrics['threshold_origin']}.")
+    notes += _interval_notes(metrics)
     if metrics["n_assumed_size"]:
         notes.append(
             f"{metrics['n_assumed_size']} frames are not in the manifest: original size taken to be the HR side."
@@ -152,5 +198,23 @@ def _standing_notes(metrics: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"FPS is 1000 / median of {metrics['fps_n_iters']} passes of the network alone, "
             f"{metrics['fps_median_ms']:.1f} ms (95 % below {metrics['fps_p95_ms']:.1f} ms)."
+        )
+    return notes
+
+
+def _interval_notes(metrics: Mapping[str, Any]) -> list[str]:
+    if not metrics.get("n_resamples"):
+        return []
+    unit, count = metrics["unit"], metrics["n_units"]
+    notes = [f"Intervals: BCa, {metrics['n_resamples']} resamples of {count} {unit}s."]
+    if unit != "patient":
+        notes.append(f"The frames are grouped by {unit}, not by patient: intervals may be too narrow.")
+    sweep = metrics.get("sweep") or {}
+    if sweep.get("setting"):
+        here, setting = sweep["here"], sweep["setting"]
+        notes.append(
+            f"Sweep: confidence {setting['conf']:g}, NMS IoU {setting['nms_iou']:g} have the best F1 on "
+            f"{sweep['chosen_on']}; here they give F1 {format_value(here['f1'])}, precision "
+            f"{format_value(here['precision'])}, recall {format_value(here['recall'])}."
         )
     return notes

@@ -140,6 +140,12 @@ def map_to_frame(detections: Detections, input_size: tuple[int, int], frame_size
     return Detections(boxes[inside], detections.scores[inside], detections.class_ids[inside])
 
 
+def suppress(detections: Detections, nms_iou: float) -> Detections:
+    """Return what class-aware NMS at `nms_iou` leaves of detections, in whatever pixels."""
+    kept = _suppress(detections.boxes_xyxy.T, detections.class_ids, nms_iou, max(len(detections), 1))
+    return Detections(detections.boxes_xyxy[kept], detections.scores[kept], detections.class_ids[kept])
+
+
 def _suppress(corners: FloatArray, class_ids: IntArray, iou: float, max_det: int) -> IntArray:
     """Greedy class-aware NMS over boxes sorted best first; returns the kept positions, at most `max_det`.
 

@@ -23,7 +23,8 @@ def test_numbers_are_printed_and_saved_beside_the_run(tmp_path):
     outcome = evaluate_checkpoint(
         weights, device_name="cpu", overrides=[*write_prepared_set(tmp_path), *QUICK], save_csv=True, fps_iters=3
     )
-    names = ["eval_best_lesions_split1_test.json", "eval_best_lesions_split1_test.csv"]
+    names = ["eval_best_lesions_split1_test.json", "eval_best_lesions_split1_test.csv",
+             "predictions_best_lesions_split1_test.jsonl", "truth_best_lesions_split1_test.jsonl"]  # fmt: skip
     assert [(path.parent, path.name) for path in outcome.files] == [(run, name) for name in names]
     record = json.loads(outcome.files[0].read_text())
     assert record["metrics"] == outcome.metrics
@@ -49,8 +50,7 @@ def test_without_a_run_folder_files_go_to_results_and_sizes_to_the_reference_ask
     overrides = [*write_prepared_set(tmp_path), *QUICK, f"run.results_dir={tmp_path / 'results'}"]
     overrides.append("eval.size_reference=input")
     outcome = evaluate_checkpoint(weights, device_name="cpu", overrides=overrides, fps_iters=2)
-    (written,) = outcome.files
-    assert written == tmp_path / "results" / "eval_loose_lesions_split1_test.json"
+    assert outcome.files[0] == tmp_path / "results" / "eval_loose_lesions_split1_test.json"
     assert (outcome.metrics["n_medium"], outcome.metrics["n_small"]) == (0, 4)
     assert "psnr" not in outcome.metrics
     assert "96 px input's pixels" in outcome.report

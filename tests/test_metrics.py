@@ -9,6 +9,7 @@ import torch
 from evaluation_samples import batch, fake_detector, frame_result, small_config
 
 from evaluation import metrics as module
+from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import (
     LOGGED,
@@ -43,7 +44,7 @@ def test_the_numbers_of_a_small_set():
         frame_result(found=[(*SMALL, 0, 0.85)]),
         frame_result(),
     ]
-    numbers = detection_metrics(results, small_config())
+    numbers = detection_metrics(results, Scoring.of(small_config()))
     # Kept best: the 0.9 hit alone, F1 = 2 / (1 + 2).
     assert (numbers["precision"], numbers["recall"], numbers["f1"]) == (1.0, 0.5, pytest.approx(2 / 3))
     assert (numbers["tp"], numbers["fp"], numbers["fn"]) == (1, 0, 1)
@@ -69,7 +70,7 @@ def test_the_numbers_of_a_small_set():
     ],
 )
 def test_without_truth_nothing_is_defined_and_without_hits_it_is_zero(results, defined):
-    numbers = detection_metrics(results, small_config())
+    numbers = detection_metrics(results, Scoring.of(small_config()))
     expected = 0.0 if defined else None
     for name in ("ap50", "map50_95", "precision", "recall", "f1", "ap50_small"):
         assert numbers[name] == expected, name
@@ -80,8 +81,8 @@ def test_without_truth_nothing_is_defined_and_without_hits_it_is_zero(results, d
 
 def test_the_hits_iou_is_the_configs():
     half = [frame_result([(0, 0, 100, 100, 0)], [(0, 0, 100, 60, 0, 0.9)])]
-    assert detection_metrics(half, small_config())["ap50"] == pytest.approx(1.0)
-    strict = detection_metrics(half, small_config("iou_thresh=0.7"))
+    assert detection_metrics(half, Scoring.of(small_config()))["ap50"] == pytest.approx(1.0)
+    strict = detection_metrics(half, Scoring.of(small_config("iou_thresh=0.7")))
     assert (strict["ap50"], strict["recall"], strict["iou_thresh"]) == (0.0, 0.0, 0.7)
 
 

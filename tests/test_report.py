@@ -7,6 +7,7 @@ import math
 import pytest
 from evaluation_samples import frame_result, small_config
 
+from evaluation.headline import Scoring
 from evaluation.metrics import detection_metrics
 from evaluation.report import csv_rows, format_report, format_table, format_value, metric_rows
 
@@ -17,7 +18,7 @@ QUALITY = {"psnr": 31.234, "ssim": 0.9, "psnr_bicubic": 30.0, "ssim_bicubic": No
 
 def full_metrics(*overrides):
     results = [frame_result([(10, 10, 40, 30, 0)], [(10, 10, 40, 30, 0, 0.9)]), frame_result()]
-    return {**detection_metrics(results, small_config(*overrides)), **QUALITY, **SPEED}
+    return {**detection_metrics(results, Scoring.of(small_config(*overrides))), **QUALITY, **SPEED}
 
 
 def test_a_table_is_aligned():
@@ -61,7 +62,7 @@ def test_the_paper_has_no_column_where_it_has_no_value():
 
 
 def test_the_report_of_a_set_without_truth_reads_not_available():
-    numbers = detection_metrics([frame_result(found=[(0, 0, 9, 9, 0, 0.9)])], small_config())
+    numbers = detection_metrics([frame_result(found=[(0, 0, 9, 9, 0, 0.9)])], Scoring.of(small_config()))
     text = format_report(numbers, "t")
     assert [line.split()[-1] for line in text.splitlines() if line.startswith(("AP50  ", "mAP", "F1"))] == ["n/a"] * 3
     assert "nan" not in text.lower()
@@ -77,7 +78,8 @@ def test_settings_change_the_labels():
 def test_frames_of_unknown_size_are_counted():
     results = [frame_result()]
     results[0].extra["assumed_size"] = "192x192"
-    assert "1 frames are not in the manifest" in format_report(detection_metrics(results, small_config()), "t")
+    numbers = detection_metrics(results, Scoring.of(small_config()))
+    assert "1 frames are not in the manifest" in format_report(numbers, "t")
 
 
 def test_csv_has_a_line_for_each_number_and_class():

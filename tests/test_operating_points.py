@@ -1,4 +1,4 @@
-"""Hits, the best-F1 threshold and the confusion matrix, against truths computed by hand."""
+"""The best-F1 threshold and its counts, and the confusion matrix, against truths computed by hand."""
 
 from __future__ import annotations
 
@@ -9,31 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_utils.types import Detections, FrameResult
-from evaluation.matching import OperatingPoint, best_f1, confusion_matrix, greedy_match, healthy_frames, hits
+from evaluation.confusion import confusion_matrix
+from evaluation.operating_points import (
+    OperatingPoint,
+    at_threshold,
+    best_f1,
+    healthy_frames,
+    hit_table,
+    threshold_curves,
+)
 
 BOX, FAR = (10, 10, 60, 60), (300, 300, 350, 350)
-
-
-def test_each_true_box_is_taken_once_by_the_best_score():
-    iou = np.array([[0.6, 0.9], [0.0, 0.8], [0.7, 0.1]])
-    # The first takes the column it overlaps most; the second finds it taken; the third takes the other.
-    assert greedy_match(iou, 0.5).tolist() == [1, -1, 0]
-
-
-def test_an_iou_equal_to_the_threshold_is_a_hit_and_one_below_is_not():
-    assert greedy_match(np.array([[0.5]]), 0.5).tolist() == [0]
-    assert greedy_match(np.array([[0.4999]]), 0.5).tolist() == [-1]
-    assert greedy_match(np.array([[1 - 1e-12]]), 1.0).tolist() == [0]
-
-
-def test_empty_frames_match_nothing():
-    assert greedy_match(np.zeros((0, 3)), 0.5).tolist() == []
-    assert greedy_match(np.zeros((2, 0)), 0.5).tolist() == [-1, -1]
-
-
-def test_a_box_of_another_class_is_no_hit():
-    assert hits(frame_result([(*BOX, 0)], [(*BOX, 1, 0.9)]), 0.5).tolist() == [False]
-    assert hits(frame_result([(*BOX, 0)], [(*BOX, 0, 0.8), (*BOX, 1, 0.9)]), 0.5).tolist() == [False, True]
 
 
 def test_best_f1_weighs_hits_against_false_alarms():
@@ -44,6 +30,12 @@ def test_best_f1_weighs_hits_against_false_alarms():
     assert (point.tp, point.fp, point.fn) == (2, 1, 0)
     assert (point.precision, point.recall, point.f1) == (pytest.approx(2 / 3), 1.0, pytest.approx(0.8))
     assert point.threshold == pytest.approx((0.7 + 0.2) / 2)
+    assert at_threshold([first, frame_result(), second], 0.5, point.threshold) == point
+    above = at_threshold([first, second], 0.5, 0.85)
+    assert (above.threshold, above.tp, above.fp, above.fn, above.precision) == (0.85, 1, 0, 1, 1.0)
+    curves = threshold_curves(hit_table([first, second], 0.5))
+    assert curves.f1.tolist() == pytest.approx([2 / 3, 2 / 4, 4 / 5, 4 / 6])
+    assert curves.recall.tolist() == pytest.approx([1 / 2, 1 / 2, 1, 1])
 
 
 def test_equal_scores_are_kept_or_dropped_together():
@@ -59,21 +51,6 @@ def test_the_undefined_operating_points():
     assert best_f1([], 0.5) == OperatingPoint(None, None, None, None, tp=0, fp=0, fn=0)
     missed = frame_result([(*BOX, 0), (*FAR, 0)])
     assert best_f1([missed], 0.5) == OperatingPoint(None, 0.0, 0.0, 0.0, tp=0, fp=0, fn=2)
-
-
-def test_confusion_counts_hits_confusions_false_alarms_and_misses():
-    scored = frame_result(
-        [(*BOX, 0), (100, 100, 150, 150, 1), (200, 200, 250, 250, 1)],
-        [(*BOX, 0, 0.9), (100, 100, 150, 150, 0, 0.8), (*FAR, 1, 0.7), (400, 10, 450, 60, 1, 0.1)],
-    )
-    matrix = confusion_matrix([scored, frame_result()], nc=2, iou_thresh=0.5, threshold=0.5)
-    # Rows: found lesion, found polyp, missed. Columns: true lesion, true polyp, background.
-    assert matrix.tolist() == [[1, 1, 0], [0, 0, 1], [0, 1, 0]]
-
-
-def test_a_hit_goes_before_a_confusion_with_a_better_score():
-    scored = frame_result([(*BOX, 0)], [(*BOX, 1, 0.9), (*BOX, 0, 0.8)])
-    assert confusion_matrix([scored], 2, 0.5, None).tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
 def test_healthy_frames_and_alarms_in_them():

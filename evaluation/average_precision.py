@@ -1,0 +1,148 @@
+"""Average precision in its three usual definitions, for any weighting of the patients.
+
+Legend: R weightings (resamples); U units (patients); J hits of one class under one criterion, best score first.
+A weighting says how often each unit's frames count: all ones is the data set itself, a bootstrap resample has counts
+of draws. Between two hits precision only falls, so hits and the false alarms before each are all that AP needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_utils.types import FloatArray, IntArray
+from evaluation.match_table import MatchTable
+
+RECALL_POINTS = np.linspace(0.0, 1.0, 101)  # at which COCO's AP samples the precision
+_LARGEST_ARRAY = 2**23  # numbers worked on at once: 64 MB
+
+
+@dataclass(frozen=True, eq=False)
+class RankedHits:
+    """The hits of one class, or of all, under one criterion, best score first.
+
+    scores: float64 [J]. units: int64 [J], whose each is. false_before: float32 [U, J], false alarms of each unit that
+    rank before each hit. n_false: float64 [U]. n_truth: float64 [U], true boxes that count.
+    """
+
+    scores: FloatArray
+    units: IntArray
+    false_before: FloatArray
+    n_false: FloatArray
+    n_truth: FloatArray
+
+    def counts(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return, under weights [R, U], hits and false alarms up to each hit, [R, J] each, and true boxes [R]."""
+        n_hits = np.cumsum(weights[:, self.units], axis=1)
+        return n_hits, weights @ self.false_before, weights @ self.n_truth
+
+
+def rank_hits(
+    table: MatchTable,
+    criterion: int,
+    class_id: int | None = None,
+    frame_units: IntArray | None = None,
+) -> RankedHits:
+    """Gather the hits of `class_id` (None: of all classes) from the table.
+
+    frame_units: int64 [S], the unit each frame belongs to, numbered from 0; None: all are one unit.
+    """
+    units = np.zeros(table.n_frames, dtype=np.int64) if frame_units is None else frame_units
+    n_units = int(units.max(initial=0)) + 1
+    chosen = np.ones(len(table.scores), dtype=bool) if class_id is None else table.class_ids == class_id
+    is_hit = table.hits(criterion)[chosen]
+    is_false = table.false_alarms(criterion)[chosen]
+    det_units = units[table.frames[chosen]]
+    n_hits_before = np.cumsum(is_hit)
+    n_hits = int(n_hits_before[-1]) if len(is_hit) else 0
+    places = det_units[is_false] * (n_hits + 1) + n_hits_before[is_false]
+    false = np.bincount(places, minlength=n_units * (n_hits + 1)).reshape(n_units, n_hits + 1).astype(np.float32)
+    own = table.counted[criterion] & (True if class_id is None else table.truth_class_ids == class_id)
+    return RankedHits(
+        scores=table.scores[chosen][is_hit],
+        units=det_units[is_hit],
+        false_before=np.cumsum(false, axis=1)[:, :n_hits],
+        n_false=false.sum(axis=1, dtype=np.float64),
+        n_truth=np.bincount(units[table.truth_frames[own]], minlength=n_units).astype(np.float64),
+    )
+
+
+def weighted_ap(hits: RankedHits, weights: FloatArray, definition: str = "coco") -> FloatArray:
+    """Return AP [R] under weights [R, U], NaN where no true box has weight.
+
+    definition: "coco" is the mean of the precision envelope at 101 recalls; "area" is the area under the envelope over
+    all points, which is the paper's. Ultralytics' own is `interpolated_ap`.
+    """
+    measure = {"coco": _coco_ap, "area": _area_ap}[definition]
+    rows = max(1, _LARGEST_ARRAY // max(1, len(hits.scores)))
+    chunks = [_with_truth(hits, weights[start : start + rows], measure) for start in range(0, len(weights), rows)]
+    return np.concatenate(chunks) if chunks else np.zeros(0)
+
+
+def envelope(hits: RankedHits) -> tuple[FloatArray, FloatArray]:
+    """Return recall [J] and the precision envelope [J] at each hit of the data set itself."""
+    n_hits, n_false, n_truth = hits.counts(np.ones((1, len(hits.n_truth))))
+    return n_hits[0] / n_truth[0], _envelope(n_hits, n_false)[0]
+
+
+def sampled_envelope(hits: RankedHits) -> FloatArray | None:
+    """Return the precision envelope [101] at `RECALL_POINTS`, 0 beyond the last recall; None without truth."""
+    if not hits.n_truth.sum():
+        return None
+    recall, precision = envelope(hits)
+    return np.append(precision, 0.0)[np.searchsorted(recall, RECALL_POINTS, side="left")]
+
+
+def interpolated_ap(hits: RankedHits) -> float | None:
+    """Return AP as ultralytics computes it: trapezes under the envelope, read by linear interpolation at 101 recalls.
+
+    It lies above COCO's, because between two hits it draws a slope where COCO draws a step. None without truth.
+    """
+    n_hits, n_false, n_truth = hits.counts(np.ones((1, len(hits.n_truth))))
+    if not n_truth[0]:
+        return None
+    n_hits, n_false = n_hits[0], n_false[0]
+    recall, precision = n_hits / n_truth[0], n_hits / np.maximum(n_hits + n_false, 1)
+    # After a hit, false alarms lower the precision at the same recall: the lowest point before the next hit.
+    after = np.append(n_false[1:], hits.n_false.sum())
+    lowest = n_hits / np.maximum(n_hits + after, 1)
+    first_false = n_false[0] if len(n_false) else hits.n_false.sum()
+    x = np.concatenate([[0.0], [0.0] if first_false else [], np.stack([recall, recall], 1).ravel()])
+    y = np.concatenate([[1.0], [0.0] if first_false else [], np.stack([precision, lowest], 1).ravel()])
+    last = recall[-1] if len(recall) else 0.0
+    x, y = np.append(x, [last, 1.0]), np.append(y, [0.0, 0.0])
+    y = np.maximum.accumulate(y[::-1])[::-1]
+    return float(np.trapezoid(np.interp(RECALL_POINTS, x, y), RECALL_POINTS))
+
+
+def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    """Divide, giving NaN where the denominator is 0."""
+    out = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    return np.divide(numerator, denominator, out=out, where=np.asarray(denominator) > 0)
+
+
+def _with_truth(hits: RankedHits, weights: FloatArray, measure: object) -> FloatArray:
+    n_hits, n_false, n_truth = hits.counts(weights)
+    values = np.full(len(weights), np.nan)
+    defined = n_truth > 0
+    if defined.any():
+        recall = n_hits[defined] / n_truth[defined, None]
+        values[defined] = measure(recall, _envelope(n_hits[defined], n_false[defined]))  # pyright: ignore
+    return values
+
+
+def _envelope(n_hits: FloatArray, n_false: FloatArray) -> FloatArray:
+    """Return the highest precision [R, J] at this or any higher recall."""
+    precision = n_hits / np.maximum(n_hits + n_false, 1)  # below 1 there is neither
+    return np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+
+
+def _coco_ap(recall: FloatArray, precision: FloatArray) -> FloatArray:
+    padded = np.concatenate([precision, np.zeros((len(precision), 1))], axis=1)
+    places = np.stack([np.searchsorted(row, RECALL_POINTS, side="left") for row in recall])
+    return np.take_along_axis(padded, places, axis=1).mean(axis=1)
+
+
+def _area_ap(recall: FloatArray, precision: FloatArray) -> FloatArray:
+    return (np.diff(recall, axis=1, prepend=0.0) * precision).sum(axis=1)

@@ -1,0 +1,111 @@
+"""Intervals by resampling patients: percentile and BCa (Efron 1987), for any number that weights of patients give.
+
+Legend: R resamples; U units. A unit is what the split never cuts, a patient unless dataset.group says otherwise:
+frames of one patient resemble each other, so drawing frames one by one would give intervals that are too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from data_utils.types import FloatArray, FrameResult, IntArray
+
+Statistic = Callable[[FloatArray], FloatArray]  # weights float64 [R, U] -> values [R], NaN where not defined
+LEVEL = 0.95
+LEAST_UNITS = 2  # fewer cannot be resampled
+LEAST_DEFINED = 0.5  # share of the resamples in which a number must be defined to get an interval
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and its 95 % intervals, None where it, or an interval of it, is not defined.
+
+    low, high: percentile. bca_low, bca_high: bias-corrected and accelerated. se: standard deviation of the resamples.
+    n_resamples: those in which the number was defined.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    bca_low: float | None = None
+    bca_high: float | None = None
+    se: float | None = None
+    n_resamples: int = 0
+
+
+def units_of(results: Sequence[FrameResult]) -> tuple[IntArray, list[str]]:
+    """Return int64 [S], the unit of each frame, numbered from 0, and the units' names.
+
+    A frame whose group is not known is a unit of its own.
+    """
+    names = [result.group or f"frame {result.stem}" for result in results]
+    known = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([known[name] for name in names], dtype=np.int64), list(known)
+
+
+def resample_weights(n_units: int, n_resamples: int, seed: int) -> FloatArray:
+    """Return float64 [R, U]: how often each unit is drawn when U are drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_resamples).astype(np.float64)
+
+
+def intervals(
+    statistics: Mapping[str, Statistic], n_units: int, n_resamples: int = 2000, seed: int = 0
+) -> dict[str, Interval]:
+    """Return each statistic's value and intervals, all from the same resamples; without resamples the values alone."""
+    if not n_units:
+        return {name: Interval(None) for name in statistics}
+    ones = np.ones((1, n_units))
+    if n_resamples == 0 or n_units < LEAST_UNITS:
+        return {name: Interval(_defined(statistic(ones)[0])) for name, statistic in statistics.items()}
+    weights, left_out = resample_weights(n_units, n_resamples, seed), 1.0 - np.eye(n_units)
+    return {
+        name: interval(float(statistic(ones)[0]), statistic(weights), statistic(left_out))
+        for name, statistic in statistics.items()
+    }
+
+
+def interval(value: float, resampled: FloatArray, left_one_out: FloatArray, level: float = LEVEL) -> Interval:
+    """Return the intervals of `value` from its resamples [R] and its values with each unit left out [U]."""
+    values = resampled[np.isfinite(resampled)]
+    if not np.isfinite(value) or len(values) < LEAST_DEFINED * len(resampled):
+        return Interval(_defined(value), n_resamples=len(values))
+    tails = np.array([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, tails)
+    bca_low, bca_high = np.quantile(values, _bca_tails(value, values, left_one_out, tails))
+    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return Interval(value, float(low), float(high), float(bca_low), float(bca_high), spread, len(values))
+
+
+def share_on_other_side(resampled: FloatArray) -> float:
+    """Return the two-sided bootstrap p-value of "the difference is 0": twice the smaller share beyond 0, at most 1.
+
+    One is added to both counts, so that it is never 0 (Davison and Hinkley 1997, eq. 4.11).
+    """
+    values = resampled[np.isfinite(resampled)]
+    beyond = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
+    return min(1.0, 2 * (beyond + 1) / (len(values) + 1))
+
+
+def _bca_tails(value: float, values: FloatArray, left_one_out: FloatArray, tails: FloatArray) -> FloatArray:
+    """Return the tails to read instead of `tails`: Efron and Tibshirani 1993, eq. 14.10, 14.14 and 14.15."""
+    below = np.count_nonzero(values < value) + np.count_nonzero(values == value) / 2
+    share = np.clip(below / len(values), 1 / (len(values) + 1), len(values) / (len(values) + 1))
+    bias = norm.ppf(share)
+    jackknife = left_one_out[np.isfinite(left_one_out)]
+    deviations = jackknife.mean() - jackknife if len(jackknife) else np.zeros(1)
+    scale = (deviations**2).sum() ** 1.5
+    acceleration = (deviations**3).sum() / (6 * scale) if scale > 0 else 0.0
+    z = bias + norm.ppf(tails)
+    denominator = 1 - acceleration * z
+    if (denominator <= 0).any():  # so skewed that BCa is not defined; the percentiles remain
+        return tails
+    return norm.cdf(bias + z / denominator)
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

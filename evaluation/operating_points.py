@@ -1,0 +1,133 @@
+"""What happens at a score threshold: precision, recall and F1 over all thresholds, the best of them, and a given one.
+
+Classes are taken together; a hit needs the right class. A detection is kept when its score is greater than the
+threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_utils.types import FloatArray, FrameResult, IntArray
+from evaluation.match_table import BoolArray, Criterion, MatchTable, match_frames
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Counts over all classes of the detections with a score greater than `threshold`.
+
+    Without truth, precision, recall and f1 are None, and so is the threshold that `best_f1` chooses. With truth and no
+    detections the first three are 0. A threshold of None means that every detection is counted.
+    """
+
+    threshold: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    tp: int
+    fp: int
+    fn: int
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score threshold and where it comes from, in words; `own` if from the very frames it is used on."""
+
+    value: float | None
+    origin: str
+    own: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdCurves:
+    """Precision, recall and F1, float64 [K], when each distinct score is the lowest kept, best score first.
+
+    thresholds: float64 [K], midway between the lowest score kept and the next below it (or 0), so that it means the
+    same under "greater" and "at least", and after rounding. tp, n_kept: int64 [K].
+    """
+
+    thresholds: FloatArray
+    precision: FloatArray
+    recall: FloatArray
+    f1: FloatArray
+    tp: IntArray
+    n_kept: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class FrameCounts:
+    """Counts of each frame at one threshold: int64 [S]. found: bool [G], whether each true box was hit."""
+
+    tp: IntArray
+    fp: IntArray
+    n_truth: IntArray
+    found: BoolArray
+
+
+def hit_table(results: Sequence[FrameResult], iou_thresh: float, max_det: int = 300) -> MatchTable:
+    """Match `results` under one criterion, IoU of at least `iou_thresh`."""
+    return match_frames(results, [Criterion(iou_thresh)], max_det)
+
+
+def threshold_curves(table: MatchTable, criterion: int = 0) -> ThresholdCurves:
+    """Return precision, recall and F1 over the score threshold; empty without truth or detections."""
+    n_truth, n_found = int(table.counted[criterion].sum()), len(table.scores)
+    if not n_truth or not n_found:
+        none, no_counts = np.zeros(0), np.zeros(0, dtype=np.int64)
+        return ThresholdCurves(none, none, none, none, no_counts, no_counts)
+    kept = np.append(np.flatnonzero(np.diff(table.scores)) + 1, n_found)  # equal scores go together
+    tp = np.cumsum(table.hits(criterion))[kept - 1]
+    below = np.append(table.scores, 0.0)[kept]
+    thresholds = (table.scores[kept - 1] + below) / 2
+    return ThresholdCurves(thresholds, tp / kept, tp / n_truth, 2 * tp / (kept + n_truth), tp, kept)
+
+
+def best_f1(results: Sequence[FrameResult], iou_thresh: float) -> OperatingPoint:
+    """Find the score threshold with the highest F1 over all classes; the highest threshold among equals.
+
+    It is chosen on the very frames it is reported for: on validation frames, to be used on others.
+    """
+    table = hit_table(results, iou_thresh)
+    curves, n_truth = threshold_curves(table), len(table.truth_class_ids)
+    if not len(curves.f1):
+        undefined = None if not n_truth else 0.0
+        return OperatingPoint(None, undefined, undefined, undefined, tp=0, fp=len(table.scores), fn=n_truth)
+    best = int(curves.f1.argmax())
+    return _point(float(curves.thresholds[best]), int(curves.tp[best]), int(curves.n_kept[best]), n_truth)
+
+
+def at_threshold(results: Sequence[FrameResult], iou_thresh: float, threshold: float | None) -> OperatingPoint:
+    """Count what the detections above a threshold that was chosen elsewhere give on these frames."""
+    counts = frame_counts(hit_table(results, iou_thresh), 0, threshold)
+    tp, n_truth = int(counts.tp.sum()), int(counts.n_truth.sum())
+    return _point(threshold, tp, tp + int(counts.fp.sum()), n_truth)
+
+
+def frame_counts(table: MatchTable, criterion: int, threshold: float | None) -> FrameCounts:
+    """Count hits, false alarms and true boxes in each frame among detections above `threshold` (None: all)."""
+    kept = np.ones(len(table.scores), dtype=bool) if threshold is None else table.scores > threshold
+    hits, false = table.hits(criterion) & kept, table.false_alarms(criterion) & kept
+    found = np.zeros(len(table.truth_frames), dtype=bool)
+    found[table.partners[criterion][hits]] = True
+    per_frame = [
+        np.bincount(frames, minlength=table.n_frames)
+        for frames in (table.frames[hits], table.frames[false], table.truth_frames[table.counted[criterion]])
+    ]
+    return FrameCounts(*per_frame, found)
+
+
+def healthy_frames(results: Sequence[FrameResult], threshold: float | None) -> tuple[int, int]:
+    """Return (frames without a true box, how many of them hold a detection above `threshold`)."""
+    healthy = [result.detections for result in results if not len(result.truth_xyxy)]
+    alarmed = [d for d in healthy if len(d if threshold is None else d.above(threshold))]
+    return len(healthy), len(alarmed)
+
+
+def _point(threshold: float | None, tp: int, n_kept: int, n_truth: int) -> OperatingPoint:
+    if not n_truth:
+        return OperatingPoint(threshold, None, None, None, tp=0, fp=n_kept, fn=0)
+    precision, f1 = tp / n_kept if n_kept else 0.0, 2 * tp / (n_kept + n_truth)
+    return OperatingPoint(threshold, precision, tp / n_truth, f1, tp=tp, fp=n_kept - tp, fn=n_truth - tp)

@@ -1,0 +1,179 @@
+"""Work every number out again from stored predictions, without the model: `python -m evaluation.score RUN`.
+
+RUN is a run folder or one predictions_*.jsonl. Each file gives the table that evaluate.py prints, and rewrites the
+numbers in eval_*.json beside it; what only the model gives (speed, cost, PSNR) stays as it was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data_utils.atomic import write_text
+from data_utils.errors import InputError, run_command
+
+DEFAULT_THRESHOLD = 0.25  # infer.py's, where no validation frames say otherwise
+
+
+def score(stored: Any, validation: Any | None = None) -> dict[str, Any]:
+    """Return every number of a `StoredPass`, as plain values; a pure function of its files.
+
+    validation: the stored pass of the same weights on validation frames, on which threshold and sweep setting are
+    chosen; for the validation frames themselves, that very pass. None: DEFAULT_THRESHOLD, and no sweep setting.
+    """
+    from evaluation import clinical
+    from evaluation.headline import Scoring, headline_intervals
+    from evaluation.metrics import detection_metrics
+    from evaluation.operating_points import hit_table, threshold_curves
+
+    scoring, results = Scoring.from_dict(stored.about["scoring"]), stored.results
+    threshold = chosen_threshold(stored, validation, scoring)
+    numbers = detection_metrics(results, scoring, threshold)
+    headline, n_units = headline_intervals(results, scoring, threshold.value)
+    curves = threshold_curves(hit_table(results, scoring.iou_thresh, scoring.eval.max_det))
+    return numbers | {
+        "intervals": {name: asdict(interval) for name, interval in headline.items()},
+        "n_units": n_units,
+        "unit": stored.about.get("unit", "frame"),
+        "n_resamples": scoring.eval.resamples,
+        "froc": clinical.froc(results, scoring),
+        "healthy": clinical.healthy_view(results, scoring, threshold.value),
+        "sensitivity": clinical.sensitivity_view(results, scoring, threshold.value),
+        "breakdown": clinical.breakdown(results, scoring, threshold.value),
+        "size_curve": clinical.size_curve(results, scoring, threshold.value),
+        "calibration": clinical.calibration(results, scoring),
+        "threshold_curves": _thinned(asdict(curves)),
+        "sweep": _sweep(stored, validation, scoring),
+    }
+
+
+def chosen_threshold(stored: Any, validation: Any | None, scoring: Any) -> Any:
+    """Return the `Threshold` of best F1 on the validation pass; DEFAULT_THRESHOLD where there is none."""
+    from evaluation.operating_points import Threshold, best_f1
+
+    if validation is None:
+        return Threshold(DEFAULT_THRESHOLD, "infer.py's default: there are no validation predictions of these weights")
+    value = best_f1(validation.results, scoring.iou_thresh).threshold
+    if value is None:
+        return Threshold(DEFAULT_THRESHOLD, "infer.py's default: nothing on the validation frames decides")
+    own = validation.path == stored.path
+    return Threshold(value, "best F1 on these very frames" if own else "best F1 on validation frames", own)
+
+
+def validation_pass(stored: Any) -> Any | None:
+    """Return the validation pass of the same weights and settings that lies in the same folder; None if none does."""
+    from evaluation.prediction_file import load
+
+    if stored.about["data"] == "val":
+        return stored
+    for path in sorted(stored.path.parent.glob("predictions_*.jsonl")):
+        other = _about(path)
+        same = all(other.get(key) == stored.about.get(key) for key in ("weights_sha256", "imgsz", "conf_thresh"))
+        if other.get("data") == "val" and same:
+            return load(path)
+    return None
+
+
+def find_predictions(place: Path) -> list[Path]:
+    """Return the prediction files `place` holds or is; raises InputError where there are none."""
+    if place.is_file():
+        return [place]
+    found = sorted(place.glob("predictions_*.jsonl"))
+    if not found:
+        raise InputError(f"{place}: holds no predictions_*.jsonl; `python evaluate.py --weights ...` writes them")
+    return found
+
+
+def rescore(path: Path) -> tuple[str, Path]:
+    """Score one prediction file and rewrite its evaluation; return the table and the JSON file."""
+    from evaluation.prediction_file import load
+    from evaluation.report import format_report
+    from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
+
+    stored = load(path)
+    about = stored.about
+    record_file = evaluation_path(path)
+    record = _old_record(record_file)
+    metrics = record.get("metrics", {}) | score(stored, validation_pass(stored))
+    notes = [*stored.notes, *about.get("notes", [])]
+    if is_spent_by_scoring(about["data"]):
+        scorings = note_scoring(
+            Path(about["results_dir"]), about, shlex.join(["python -m evaluation.score", str(path)])
+        )
+        notes.append(scorings.sentence())
+    record |= {"weights": about["weights"], "weights_sha256": about["weights_sha256"], "epoch": about["epoch"],
+               "data": about["label"], "split": about["split"], "metrics": metrics, "notes": notes}  # fmt: skip
+    write_text(record_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    paper = record.get("paper", {})
+    return format_report(metrics, f"{about['weights']} on {about['label']}", paper, notes), record_file
+
+
+def evaluation_path(predictions: Path) -> Path:
+    """Return the eval_*.json that belongs to a prediction file."""
+    return predictions.with_name("eval" + predictions.stem.removeprefix("predictions") + ".json")
+
+
+def _sweep(stored: Any, validation: Any | None, scoring: Any) -> dict[str, Any]:
+    from evaluation.operating_points import at_threshold
+    from evaluation.threshold_sweep import best_setting, sweep, thin_out
+
+    if validation is None:
+        return {"chosen_on": None, "setting": None, "rows": [], "here": None}
+    rows = sweep(validation.results, scoring)
+    setting = best_setting(rows)
+    here = None
+    if setting is not None:
+        here = asdict(at_threshold(thin_out(stored.results, setting.nms_iou), scoring.iou_thresh, setting.conf))
+    chosen_on = validation.about["label"]
+    return {"chosen_on": chosen_on, "setting": setting and asdict(setting), "rows": rows, "here": here}
+
+
+def _thinned(curves: dict[str, Any], most: int = 200) -> dict[str, list[float]]:
+    """Keep at most `most` points of each curve, evenly over their order and the best F1 among them."""
+    import numpy as np
+
+    count = len(curves["f1"])
+    kept = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)) if count else []
+    if count:
+        kept = np.union1d(kept, [int(curves["f1"].argmax())])
+    names = ("thresholds", "precision", "recall", "f1")
+    return {name: [round(float(value), 6) for value in curves[name][kept]] if count else [] for name in names}
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            about = json.loads(stream.readline())
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _old_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Score every prediction file of a run folder, or one."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="run folder, or one predictions_*.jsonl")
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    for path in find_predictions(arguments.run):
+        report, record_file = rescore(path)
+        print(f"{report}\n\nwritten: {record_file}\n")
+
+
+if __name__ == "__main__":
+    run_command(main)

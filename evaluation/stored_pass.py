@@ -1,0 +1,89 @@
+"""Run a checkpoint over a set of frames and store what it finds; see evaluation/prediction_file.py."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from data_utils.config import config_hash
+from data_utils.config_sections import Config
+from data_utils.manifest import ManifestRow
+from data_utils.types import FrameResult
+from evaluation.evaluation_set import EvaluationSet, open_evaluation_set
+from evaluation.headline import Scoring
+from evaluation.image_quality import ReconstructionQuality
+from evaluation.prediction_file import prediction_path, store
+from evaluation.predictions import predict
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to run, with the file it came from, what that file says of itself, and where it runs."""
+
+    model: nn.Module
+    weights: Path
+    meta: Mapping[str, Any]
+    device: torch.device
+
+
+def run_and_store(
+    loaded: LoadedModel,
+    config: Config,
+    split: int,
+    data: str,
+    folder: Path,
+    progress: bool = False,
+    with_quality: bool = False,
+) -> tuple[Path, EvaluationSet, ReconstructionQuality | None]:
+    """Detect in every frame of `data`, store it in `folder`, and return the file, the set, and SR quality if asked."""
+    evaluated = open_evaluation_set(config, split, data)
+    n_frames = len(evaluated.loader.dataset)
+    quality = ReconstructionQuality(config.run.sr_metric_frames, n_frames) if with_quality else None
+    results = predict(
+        loaded.model, evaluated.loader, loaded.device, config, evaluated.sizes, quality=quality, progress=progress
+    )
+    about = describe_pass(results, config, split, data, evaluated.label, evaluated.sizes)
+    about |= {
+        "weights": str(loaded.weights),
+        "weights_sha256": loaded.meta["weights_sha256"],
+        "epoch": loaded.meta["epoch"],
+        "notes": list(evaluated.notes),
+    }
+    path = prediction_path(folder, f"{loaded.weights.stem}_{evaluated.label}")
+    store(path, results, about)
+    return path, evaluated, quality
+
+
+def describe_pass(
+    results: Sequence[FrameResult],
+    config: Config,
+    split: int,
+    data: str,
+    label: str,
+    sizes: Mapping[str, ManifestRow],
+) -> dict[str, Any]:
+    """Return the part of a prediction file's first line that does not depend on the weights file."""
+    return {
+        "data": data,
+        "label": label,
+        "split": split,
+        "list_sha256": list_hash((result.stem for result in results), sizes),
+        "unit": "frame" if not sizes else config.dataset.group,
+        "imgsz": config.imgsz_lr,
+        "conf_thresh": config.conf_thresh,
+        "config_sha256": config_hash(config),
+        "results_dir": config.run.results_dir,
+        "scoring": Scoring.of(config).as_dict(),
+    }
+
+
+def list_hash(stems: Iterable[str], sizes: Mapping[str, ManifestRow]) -> str:
+    """Return 12 hex digits that stand for a list of frames: their stems and, where known, their sources' content."""
+    lines = sorted(f"{stem} {sizes[stem].content_hash if stem in sizes else ''}" for stem in stems)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
