@@ -21,7 +21,7 @@ TORCH_FREE = {"models.predictor"}  # in those rooms: runs where only an ONNX run
 TORCH_MODULES = {
     "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
     "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics",
-    "evaluation.predictions", "evaluation.reconstruction",
+    "evaluation.predictions", "evaluation.reconstruction", "evaluation.robustness_run",
 }  # fmt: skip
 # Imports inside a function that close a circle, each with its reason.
 LAZY_CIRCLES = {
@@ -43,6 +43,9 @@ TESTED_BY = {
     "training.benchmarks.sides": "test_benchmarks_speed",
     "deployment.export": "test_export",
     "deployment.sources": "test_sources",
+    "evaluation.robustness_report": "test_robustness",
+    "evaluation.robustness_run": "test_robustness",
+    "evaluation.robustness_study": "test_robustness",
     "export": "test_export",
     "training.run_report": "test_trainer",
     "training.sync_batch_norm": "test_distributed",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def effect(kind, severity):
 def test_each_severity_changes_more_than_the_one_below(kind):
     effects = [effect(kind, severity) for severity in (0, *SEVERITIES)]
     assert effects[0] == 0
-    assert all(worse > better + 0.1 for better, worse in zip(effects, effects[1:], strict=False)), effects
+    assert all(worse > better + 0.1 for better, worse in itertools.pairwise(effects)), effects
 
 
 @pytest.mark.parametrize("kind", CORRUPTIONS)
@@ -90,7 +92,7 @@ def test_glare_only_brightens_and_spots_of_a_severity_stay_at_the_next():
     seen = [corrupt(image, "glare", severity, "a").astype(int) for severity in SEVERITIES]
     assert (seen[0] >= image).all()
     assert (seen[0] == 255).any()
-    for fewer, more in zip(seen, seen[1:], strict=False):
+    for fewer, more in itertools.pairwise(seen):
         assert (more >= fewer).all()
 
 
@@ -103,7 +105,7 @@ def test_a_cast_moves_red_against_blue_and_leaves_green():
 
 
 def test_unknown_kinds_and_severities_are_named():
-    with pytest.raises(InputError, match="fog.*blur, glare"):
+    with pytest.raises(InputError, match=r"fog.*blur, glare"):
         corrupt(picture(), "fog", 1, "a")
     with pytest.raises(InputError, match="severity 6"):
         corrupt(picture(), "blur", 6, "a")
