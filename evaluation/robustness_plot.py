@@ -31,7 +31,8 @@ def draw(study_json: str | Path, out_png: str | Path) -> None:
         rows = record["rows"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{study_json}: not a robustness study ({error}); run evaluation.robustness again") from None
-    kinds: list[str] = list(dict.fromkeys(row["name"] for row in rows if row["by"] == "corruption" and row["name"] != CLEAN))
+    bad = [row["name"] for row in rows if row["by"] == "corruption" and row["name"] != CLEAN]
+    kinds: list[str] = list(dict.fromkeys(bad))
     sources = [row for row in rows if row["by"] == "source"]
     clean = next(row for row in rows if row["name"] == CLEAN)
     columns = max(1, len(kinds) + bool(sources))
