@@ -145,7 +145,8 @@ def measure_steps(
             _mark(marks, weights.device)
             times.append(list(np.diff(marks)))
     measured = np.array(times[warm_up:])
-    return StepTimes(*(_step_time(column) for column in measured.T), len(measured), size, len(found))
+    before, network, after = (_step_time(column) for column in measured.T)
+    return StepTimes(before, network, after, len(measured), size, len(found))
 
 
 def measure_gflops(model: nn.Module, imgsz: int = 640, training: bool = False) -> float:

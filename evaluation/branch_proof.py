@@ -122,9 +122,9 @@ def _watched(model: nn.Module, branch: nn.Module, frame: Tensor, inference: bool
 
 @contextmanager
 def _deleted(model: nn.Module) -> Iterator[None]:
-    branch = model.sr_branch
-    model.sr_branch = None
+    branch = model.get_submodule("sr_branch")
+    model.register_module("sr_branch", None)
     try:
         yield
     finally:
-        model.sr_branch = branch
+        model.register_module("sr_branch", branch)
