@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import shutil
 from pathlib import Path
@@ -124,21 +125,62 @@ def test_patience_ends_a_run(config: Config, monkeypatch: pytest.MonkeyPatch) ->
     assert (result["epochs_trained"], result["best_epoch"], result["ap50"]) == (3, 1, 0.5)
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = Trainer(config, device="cpu", wandb_off=True)
-    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
-    criterion = trainer.criterion.forward
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("bad", [2, 7])  # of 7 batches in an epoch: in its midst, and its last
+def test_a_loss_that_is_not_finite_stops_before_the_weights(
+    config: Config, monkeypatch: pytest.MonkeyPatch, bad: int, lag: int
+) -> None:
+    """Seen at once, or one batch late, as on CUDA: by then the bad batch's update has been asked for."""
+    trainer = Trainer(override_config(config, ["run.val_every=9"]), device="cpu", wandb_off=True)
+    assert len(trainer.train_loader) == 7
+    trainer.loss_lag, criterion, step, weights, files = lag, trainer.criterion.forward, trainer._step, [], []
+    saved = {path.name: path.read_bytes() for path in trainer.run_dir.glob("*.pt")}
+
+    def seen(batch: Any, terms_of: Any = trainer._terms_of) -> dict[str, torch.Tensor]:
+        files.append([Path(path).name for path in batch["img_path"]])
+        return terms_of(batch)
 
     def spoiled(*arguments: Any) -> dict[str, torch.Tensor]:
-        losses = criterion(*arguments)  # its gradients become NaN, too
+        losses = criterion(*arguments)
+        if len(files) != bad:
+            return losses
         return {**losses, "total_loss": losses["total_loss"] * math.nan, "l_cls": torch.tensor(math.nan)}
 
+    def watched_step() -> None:
+        step()
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.parameters]))
+
+    monkeypatch.setattr(trainer, "_terms_of", seen)
     monkeypatch.setattr(trainer.criterion, "forward", spoiled)
-    with pytest.raises(NonFiniteLossError, match=r"epoch 1: total_loss nan, .*l_cls nan; files: .*\.jpg") as stopped:
+    monkeypatch.setattr(trainer, "_step", watched_step)
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1: total_loss nan, .*l_cls nan; files: ") as stopped:
         trainer.fit()
+    assert "files: " + ", ".join(files[bad - 1]) + "; " in str(stopped.value)
     assert "\n" not in str(stopped.value)
     assert stopped.value.exit_code == 75
-    assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+    assert len(weights) == bad - 1 + lag  # with the lag its step was asked for, and the device held it back
+    after = torch.cat([parameter.detach().flatten() for parameter in trainer.parameters])
+    assert torch.equal(after, weights[bad - 2])
+    assert not torch.equal(after, weights[0]) or bad == 2
+    assert {path.name: path.read_bytes() for path in trainer.run_dir.glob("*.pt")} == saved
+    events = (trainer.run_dir / "log.jsonl").read_text().splitlines()
+    assert [json.loads(event)["step"] for event in events] == list(range(1, bad))
+
+
+@pytest.mark.integration
+def test_looking_at_the_loss_one_batch_late_changes_nothing(config: Config) -> None:
+    runs = []
+    for lag in (0, 1):
+        settings = override_config(config, ["epochs=2", f"run.name=lag{lag}", "optim.accumulate=2"])
+        trainer = Trainer(settings, device="cpu", wandb_off=True)
+        trainer.loss_lag = lag
+        trainer.fit()
+        runs.append(trainer.run_dir)
+    assert different_fields(*runs) == set()
+    events = [map(json.loads, (run / "log.jsonl").read_text().splitlines()) for run in runs]
+    batches = [[event for event in each if event["kind"] == "batch"] for each in events]
+    assert batches[0] == batches[1]
+    assert [event["step"] for event in batches[0]] == list(range(1, 15))
 
 
 def test_weights_that_the_last_step_spoiled_are_not_saved(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,9 @@ from models.sr_window import windows_of
 from models.sre_yolo import SREYOLO
 from models.weights import DETECTION
 from training import distributed
-from training.loop import NonFiniteLossError, TrainingLoop
+from training.loop import TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
+from training.loss_watch import NonFiniteLossError
 from training.optim import n_frozen_layers, part_rate_factor
 from training.panels import save_panel
 from training.pretrain import initialise
