@@ -208,7 +208,8 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         config, progress = self.config, self.progress
         self._choose_what_learns(progress.epoch)
         self.model.train()
-        self.train_loader.set_epoch(progress.epoch)
+        following = progress.epoch + 1
+        self.train_loader.set_epoch(progress.epoch, following if following < config.epochs else None)
         n_batches, accumulate = len(self.train_loader), config.optim.accumulate
         steps_per_epoch = math.ceil(n_batches / accumulate)
         watch = LossWatch(self.terms, progress.epoch + 1, self.optimizer, self.loss_lag)
