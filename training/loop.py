@@ -7,6 +7,7 @@ import math
 import secrets
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ from training.ema import Model, ModelEMA
 from training.foundations import code_part, config_part, data_part
 from training.loss_watch import LossWatch, NonFiniteLossError, Watched, lag_on
 from training.memory import naming_what_to_lower, peak_gigabytes
-from training.open_run import open_run
+from training.open_run import ACCEPT, open_run
 from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from training.prefetch import on_device
 from training.progress import Progress, Score, epochs_table
@@ -165,8 +166,12 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
                 while self.progress.epoch < self.config.epochs and not self._out_of_patience():
                     row = self._train_one_epoch(report, stop)
                     self._finish_epoch(row | self._validate(), report)
+            if self._out_of_patience() and distributed.is_main():
+                print(self._about_patience(), file=sys.stderr)
             return self._close(time.monotonic() - started)
         except ResumableError as error:
+            if "--resume" not in str(error):
+                error.args = (f"{error}; {self._way_on()} (changed settings after it, with {ACCEPT})",)
             if distributed.is_main():
                 add_to_record(self.run_dir, stopped=str(error))
             raise
@@ -277,7 +282,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         progress, key = self.progress, self.score.key
         if not is_finite(self.model):  # spoiled by the epoch's last step, whose loss was still finite
             where = f"after epoch {progress.epoch + 1}, which is not saved"
-            raise NonFiniteLossError(f"the weights are not finite {where}; start again with a lower lr0")
+            raise NonFiniteLossError(f"the weights are not finite {where}; train with a lower lr0")
         progress.epoch += 1
         is_best = key in row and progress.is_better(row[key])
         if is_best:
@@ -311,6 +316,14 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         """Move images [B, 3, H, W] to the device as float in [0, 1], in the memory layout of the model."""
         images = as_float(images, self.device)
         return images.contiguous(memory_format=torch.channels_last) if self.config.run.channels_last else images
+
+    def _about_patience(self) -> str:
+        epochs, patience = self.progress.epoch, self.config.patience
+        return (
+            f"note: ended by patience = {patience} after epoch {epochs}, the last {epochs - self.progress.best_epoch} "
+            f"of which brought no better {self.score.label}; to train on: {self.command} --resume "
+            f"{shlex.quote(str(self.run_dir))} patience={patience + self.config.epochs} {ACCEPT}"
+        )
 
     def _out_of_patience(self) -> bool:
         progress = self.progress
