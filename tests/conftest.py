@@ -22,6 +22,15 @@ REPO_ROOT = Path(__file__).resolve().parents[1]
 DATA_VARIABLE = "SRE_YOLO_TEST_DATA"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     """Root folder of the checkout."""

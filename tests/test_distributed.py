@@ -27,6 +27,7 @@ from data_utils.errors import InputError
 from models.weights import read_checkpoint
 from training import distributed
 from training.checkpoint import newest_checkpoint
+from training.loss_watch import LossWatch
 from training.run_lock import is_held
 
 SMALL = (
@@ -81,7 +82,8 @@ def one_step(settings: dict[str, Any], rank: int, world_size: int, port: int, ou
     batch = next(iter(trainer.train_loader))
     losses = trainer._terms_of(batch)
     losses["total_loss"].backward()
-    terms = trainer._checked(losses, batch)
+    own = torch.stack([losses[name].detach() for name in trainer.terms])
+    ((_, terms),) = LossWatch(trainer.terms, 1, trainer.optimizer, lag=0).follow(1, own, batch["img_path"])
     distributed.average_gradients(trainer.model.parameters())
     gradients = {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
     statistics = {name: b for name, b in trainer.model.named_buffers() if "running" in name}

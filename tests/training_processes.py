@@ -42,6 +42,12 @@ def fork_server() -> Any:
     return context
 
 
+def fork_instead_of_spawning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what starts processes afresh fork them off the server, which has imported what they would."""
+    server, get_context = fork_server(), multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: server if kind == "spawn" else get_context(kind))
+
+
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
     """Set environment variables within the block."""
