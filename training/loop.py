@@ -127,7 +127,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
 
     @abc.abstractmethod
     def _measure(self) -> dict[str, Any]:
-        """Judge the averaged weights on the validation frames; the result holds `score.key`."""
+        """Judge the averaged weights on the validation frames; returns a dict with `score.key`."""
 
     @abc.abstractmethod
     def _about_model(self) -> str:
@@ -281,21 +281,21 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     def _finish_epoch(self, row: dict[str, Any], report: RunReport) -> None:
         progress, key = self.progress, self.score.key
         if not is_finite(self.model):  # spoiled by the epoch's last step, whose loss was still finite
-            where = f"after epoch {progress.epoch + 1}, which is not saved"
-            raise NonFiniteLossError(f"the weights are not finite {where}; train with a lower lr0")
+            raise NonFiniteLossError(f"weights not finite after epoch {progress.epoch + 1}, not saved; lower lr0")
         progress.epoch += 1
-        is_best = key in row and progress.is_better(row[key])
-        if is_best:
+        if is_best := key in row and progress.is_better(row[key]):
             progress.best_score, progress.best_epoch = row[key], progress.epoch
-        if not distributed.is_main():
-            return
-        if is_best:
-            where = {"task": self.task, "split": self.split, "run": self.run_dir.name}
-            meta = {**where, "epoch": progress.epoch, "metrics": {f"val_{key}": row[key]}}
-            save_model(self.run_dir / BEST, self.ema.model, self.config, meta)
-        report.epoch(row)
-        save_last(self.run_dir, capture(self))
-        self.saved_epoch = progress.epoch
+        if distributed.is_main():
+            if is_best:
+                self._save_best({f"val_{key}": row[key]})
+            report.epoch(row)
+            save_last(self.run_dir, capture(self))
+            self.saved_epoch = progress.epoch
+
+    def _save_best(self, metrics: dict[str, Any]) -> None:
+        """Save the averaged weights, the best so far by `metrics`."""
+        meta = {"task": self.task, "split": self.split, "run": self.run_dir.name, "epoch": self.progress.epoch}
+        save_model(self.run_dir / BEST, self.ema.model, self.config, meta | {"metrics": metrics})
 
     def _close(self, seconds: float) -> dict[str, Any]:
         progress = self.progress

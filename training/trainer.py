@@ -17,12 +17,14 @@ from data_utils.splitting.split_list import checked_train_list
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import logged_metrics
 from evaluation.predictions import as_float, predict
+from evaluation.stored_pass import store_pass
 from models.compilation import compile_detector, require_compiler
 from models.precision import autocast
 from models.sr_window import windows_of
 from models.sre_yolo import SREYOLO, largest_stride
-from models.weights import DETECTION
+from models.weights import DETECTION, weights_hash
 from training import distributed
+from training.checkpoint import BEST
 from training.loop import TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
 from training.loss_watch import NonFiniteLossError
@@ -148,7 +150,14 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         place = {path.stem: number for number, path in enumerate(self.val_set.image_paths)}
         results = sorted(chain(*distributed.gathered(results)), key=lambda result: place[result.stem])
         quality = ReconstructionQuality.merged(distributed.gathered(quality))
+        self._val_results = results
         return distributed.from_main(lambda: logged_metrics(results, config, quality, self.sizes))
+
+    def _save_best(self, metrics: dict[str, Any]) -> None:
+        super()._save_best(metrics)
+        epoch, sha256 = self.progress.epoch, weights_hash(self.ema.model.state_dict())
+        about = {"weights": str(self.run_dir / BEST), "weights_sha256": sha256, "epoch": epoch, "notes": []}
+        store_pass(self.run_dir, self._val_results, self.config, self.split, "val", self.sizes, about)
 
     def _about_model(self) -> str:
         counts = self.model.count_params()
