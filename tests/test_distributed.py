@@ -19,7 +19,7 @@ import torch
 import yaml
 from conftest import REPO_ROOT, PreparedSet
 from torch import nn
-from training_processes import ended, quiet, start
+from training_processes import ended, quiet, script, start
 
 from data_utils.config import config_from_dict, override_config
 from data_utils.config_sections import Config
@@ -148,10 +148,8 @@ def test_a_killed_process_ends_all_of_them_and_the_run_goes_on(config: Config, t
     assert not is_held(run_dir)
     epoch = newest_checkpoint(run_dir)[1]["epoch"]
     assert epoch >= 1
-    line = [sys.executable, "train.py", "--resume", str(run_dir), f"epochs={epoch + 1}", "--accept-changes",
-            "--device", "cpu", "--wandb-off"]  # fmt: skip
-    done = subprocess.run(line, cwd=REPO_ROOT, env=environment, capture_output=True, text=True,
-                          timeout=200, check=False)  # fmt: skip
+    onwards = ["--resume", str(run_dir), f"epochs={epoch + 1}", "--accept-changes", "--device", "cpu", "--wandb-off"]
+    done = script("train.py", *onwards)
     assert done.returncode == 0, done.stderr
     assert read_checkpoint(run_dir / "last.pt")["epoch"] == epoch + 1
     shutil.rmtree(run_dir)
