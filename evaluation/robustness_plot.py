@@ -1,4 +1,4 @@
-"""A robustness study as one picture, drawn from its JSON alone: AP50 and false alarms over severity, and by source."""
+"""A robustness study as one picture, drawn from its JSON alone: its measures over severity, and by source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SHOWN = {"ap50": "AP50", "fp_per_frame": "false alarms a frame"}
+SHOWN = {"ap50": "AP50", "recall": "sensitivity", "fp_per_frame": "false alarms a frame"}
+SHARES = ("ap50", "recall")  # drawn from 0 to 1
 INK, GREY = "#1d4ed8", "#9ca3af"
 
 
@@ -36,7 +37,7 @@ def draw(study_json: str | Path, out_png: str | Path) -> None:
     sources = [row for row in rows if row["by"] == "source"]
     clean = next(row for row in rows if row["name"] == CLEAN)
     columns = max(1, len(kinds) + bool(sources))
-    figure = Figure(figsize=(1 + 1.75 * columns, 4.6), layout="constrained")
+    figure = Figure(figsize=(1 + 1.75 * columns, 6.4), layout="constrained")
     grid = figure.subplots(len(SHOWN), columns, sharey="row", squeeze=False)
     for axes_row, (measure, label) in zip(grid, SHOWN.items(), strict=True):
         axes_row[0].set_ylabel(label)
@@ -46,7 +47,7 @@ def draw(study_json: str | Path, out_png: str | Path) -> None:
             _by_source(axes_row[-1], sources, measure)
         for axes in axes_row:
             _clean_line(axes, clean, measure)
-            axes.set_ylim(bottom=0, **({"top": 1} if measure == "ap50" else {}))
+            axes.set_ylim(bottom=0, **({"top": 1} if measure in SHARES else {}))
     titles: list[str] = [*kinds, "source"] if sources else kinds
     for axes, title in zip(grid[0], titles, strict=False):
         axes.set_title(title.replace("_", " "), fontsize=9)

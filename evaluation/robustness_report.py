@@ -45,8 +45,11 @@ def _standing_notes(record: Mapping[str, Any]) -> list[str]:
     threshold, section, unit = record["threshold"], record["scoring"]["eval"], record["unit"]
     n_units = next(row["n_units"] for row in record["rows"] if row["name"] == CLEAN)
     shown = "none" if threshold["value"] is None else format(threshold["value"], ".3g")
+    own = " (so sensitivity and false alarms of the clean frames are optimistic)" if threshold.get("own") else ""
+    origin = threshold["origin"].replace("these very", "the clean")
     notes = [
-        f"Threshold {shown}, the same in every row, from: {threshold['origin'].replace('these very', 'the clean')}.",
+        f"Threshold {shown}, the same in every row, from: {origin}{own}. Fewer false alarms are no gain where "
+        "sensitivity falls with them.",
         f"Frames are corrupted as the detector sees them, at {record['imgsz']} px. A change is paired, from the clean "
         "frames; of a source alone, from all others; without it, from all.",
     ]

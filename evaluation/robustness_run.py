@@ -121,7 +121,7 @@ def run_cell(bench: Bench, kind: str, severity: int, report: Report = print) -> 
     batches = evaluated.loader if kind == CLEAN else corrupted(evaluated.loader, kind, severity)
     loaded = bench.loaded
     results = predict(loaded.model, batches, loaded.device, bench.config, evaluated.sizes)
-    about = describe_pass(results, bench.config, bench.split, bench.data, evaluated.label, evaluated.sizes)
+    about = describe_pass(results, bench.config, bench.split, bench.data, evaluated.sizes)
     about |= {"weights": str(loaded.weights), "weights_sha256": loaded.meta["weights_sha256"],
               "epoch": loaded.meta["epoch"], "corruption": kind, "severity": severity,
               "cell": cell_key(bench, kind, severity)}  # fmt: skip
