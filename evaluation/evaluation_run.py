@@ -84,12 +84,16 @@ def evaluate_checkpoint(
     }
     report = format_report(metrics, f"{weights} on {evaluated.label}", paper, notes)
     files = (*_save(record, evaluation_path(path), save_csv), path, truth_path(path))
-    if data in config.dataset.external:
-        results_dir = Path(config.run.results_dir)
-        places = [place for place in (results_dir, folder) if place.is_dir()]
-        tables, table_files = write_tables(places, data, results_dir)
-        report, files = f"{report}\n\n{tables.rstrip()}", (*files, *table_files)
-    return Outcome(report, metrics, files)
+    outcome = Outcome(report, metrics, files)
+    return _with_tables(outcome, config, data, folder) if data in config.dataset.external else outcome
+
+
+def _with_tables(outcome: Outcome, config: Config, data: str, folder: Path) -> Outcome:
+    """Add the paper's Tables 9 and 10, filled from every evaluation at hand."""
+    results_dir = Path(config.run.results_dir)
+    places = [place for place in (results_dir, folder) if place.is_dir()]
+    tables, table_files = write_tables(places, data, results_dir)
+    return Outcome(f"{outcome.report}\n\n{tables.rstrip()}", outcome.metrics, (*outcome.files, *table_files))
 
 
 def _validation(
