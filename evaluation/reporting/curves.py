@@ -23,8 +23,10 @@ MOST_POINTS = 240  # of a curve on the page
 
 
 def precision_recall(metrics: Mapping[str, Any]) -> LineChart | None:
-    """Draw precision over recall of the classes with most boxes, N_STYLES of them at most."""
+    """Draw precision over recall of the classes with most boxes, N_STYLES of them at most; None without detections."""
     curves = metrics["pr_curves"]
+    if not metrics["threshold_curves"]["thresholds"]:
+        return None  # nothing was detected: the curves are all 0
     rows = sorted((row for row in metrics["per_class"] if row["name"] in curves["precision"]), key=_by_boxes)
     series = [
         Series(f"{row['name']}: AP {_short(row['ap50'])}", curves["recall"], curves["precision"][row["name"]])

@@ -51,9 +51,8 @@ def case_galleries(files: RunFiles) -> list[Part]:
         ("Worst misses: seen least, then largest", misses, "Nothing was missed."),
         ("Worst false alarms: most confident first", alarms, "No false alarm lies above the threshold."),
     ):
-        shown = [
-            _shown(case, stored.results[case.frame], prepared, threshold, knows_patients(files.metrics)) for case in cases
-        ]
+        with_patient = knows_patients(files.metrics)
+        shown = [_shown(case, stored.results[case.frame], prepared, threshold, with_patient) for case in cases]
         parts.append(Gallery(heading, shown) if shown else Text(none))
     return parts
 

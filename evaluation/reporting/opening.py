@@ -28,6 +28,8 @@ def headline_section(files: RunFiles) -> Section:
 def summary(metrics: Mapping[str, Any], paper: Mapping[str, float]) -> str:
     """Return what was found, in plain words."""
     noun, view = object_noun(metrics), metrics["sensitivity"]
+    if not metrics["n_frames"]:
+        return "There are no frames to score, so nothing is known."
     where = f"On {counted(metrics['n_frames'], 'frame')}"
     if knows_patients(metrics):
         where += f" of {counted(metrics['n_units'], metrics['unit'])}"
@@ -79,21 +81,16 @@ def headline_table(metrics: Mapping[str, Any], paper: Mapping[str, float]) -> Ta
     """Return the measures with both intervals, beside the paper's values where there are any."""
     headers = ["measure", "value"]
     resampled = bool(metrics.get("n_resamples"))
-    if resampled:
-        headers += ["95 % interval (BCa)", "95 % interval (percentile)"]
-    if paper:
-        headers.append(PAPER_COLUMN)
+    headers += ["95 % interval (BCa)"] * resampled + [PAPER_COLUMN] * bool(paper)
+    headers += ["95 % interval (percentile)"] * resampled
     rows = []
     for key, label, value in metric_rows(metrics):
         if key == "patient_sensitivity" and not knows_patients(metrics):
             continue
         interval = metrics["intervals"].get(key)
-        row = [label, value]
-        if resampled:
-            row += [between(interval), between(interval, kind="")]
-        if paper:
-            row.append(format_value(paper[key], 2) if key in paper else "")
-        rows.append(row)
+        published = [format_value(paper[key], 2) if key in paper else ""] if paper else []
+        bca, percentile = ([between(interval, kind=kind)] if resampled else [] for kind in ("bca_", ""))
+        rows.append([label, value, *bca, *published, *percentile])
     return Table("Headline numbers", headers, rows)
 
 
@@ -117,8 +114,7 @@ def how_to_read(metrics: Mapping[str, Any], is_in_paper: bool = True) -> str:
 def _healthy(metrics: Mapping[str, Any]) -> str:
     view = metrics["healthy"]
     if not view["n_frames"]:
-        return "There is no healthy frame among them, so false alarms on such frames are not known." \
-            if metrics["n_frames"] else "There are no frames."  # fmt: skip
+        return "There is no healthy frame among them, so false alarms on such frames are not known."
     return (f"Of {counted(view['n_frames'], 'healthy frame')}, {percent(view['clean_share'])} stayed free of false "
             f"alarms.")  # fmt: skip
 

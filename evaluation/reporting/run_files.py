@@ -138,7 +138,7 @@ def _log(path: Path, problems: list[str]) -> dict[str, list[float]]:
         problems.append(f"The training log cannot be drawn: {error}.")
         return {}
     if n_skipped:
-        problems.append(f"{n_skipped} torn lines of the training log were left out.")
+        problems.append(f"Torn lines of the training log that were left out: {n_skipped}.")
     return log
 
 

@@ -49,9 +49,10 @@ caption { font-weight: 600; color: var(--ink); }
 .strip p { margin: 0; font-size: .8rem; line-height: 1.35; }
 figcaption { font-size: .8rem; line-height: 1.35; margin-top: .25rem; }
 pre { overflow-x: auto; font-size: .8rem; background: var(--panel); border-radius: 8px; padding: .6rem .9rem; }
-@media (max-width: 560px) { tbody th:first-child { white-space: normal; min-width: 6.5rem; }
+@media (max-width: 560px) { tbody th:first-child { white-space: normal; min-width: 8.5rem; }
   .strip { grid-template-columns: 1fr 1fr; }
   .frames { grid-template-columns: 1fr 1fr; } .totals div { flex-basis: 40%; } }
+@media (min-width: 700px) { caption { white-space: nowrap; } }
 @media print { html { font-size: 12px; } body { max-width: none; padding: 0; }
   h2, h3 { break-after: avoid; } .chart, tr, .strip { break-inside: avoid; } nav { display: none; }
   .scroll { overflow: visible; } th, td { white-space: normal; }
