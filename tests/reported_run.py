@@ -71,7 +71,9 @@ def write_run(
 def write_surroundings(folder: Path, results: list) -> None:
     """Write what else a run folder and its results may hold: log, run.json, panel, copies of frames, audit, splits."""
     (folder / "log.csv").write_text("epoch,lr,total_loss,ap50\n1,0.01,30,0.1\n2,0.01,nan,\n3,0.001,10,0.4\n4,0.0")
-    (folder / "run.json").write_text(json.dumps({"command": ["train.py", "--split", "<1>"], "torch": "9.9", "started": "today"}))  # noqa: E501
+    (folder / "run.json").write_text(
+        json.dumps({"command": ["train.py", "--split", "<1>"], "torch": "9.9", "started": "today"})
+    )
     audit = {"dataset": "lesions", "verdict": "leak", "checks": [
         {"split": "split1", "check": "shared patients", "found": 1, "verdict": "LEAK", "messages": ["in secretname0"]},
         {"split": "split2", "check": "elsewhere", "found": 0, "verdict": "ok", "messages": []}]}  # fmt: skip

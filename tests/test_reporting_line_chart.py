@@ -67,7 +67,8 @@ def test_a_fitted_axis_holds_its_values_and_its_ticks(values, is_log):
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"), [((20, 130), [20, 50, 100]), ((30, 45), [30, 40]), ((0.001, 900), [0.001, 0.01, 0.1, 1, 10, 100])]
+    ("values", "expected"),
+    [((20, 130), [20, 50, 100]), ((30, 45), [30, 40]), ((0.001, 900), [0.001, 0.01, 0.1, 1, 10, 100])],
 )
 def test_ticks_of_a_logarithmic_axis(values, expected):
     assert [tick for tick, _ in fitted_axis("x", values, is_log=True).ticks] == expected

@@ -47,7 +47,11 @@ def test_patients_are_not_counted_where_they_are_not_known(metrics):
 
 def test_confusion_marks_the_diagonal_and_leaves_background_on_background_empty(metrics):
     table = tables.confusion_table(metrics)
-    assert table.rows == [["found lesion", "2", "0", "1"], ["found <b>polyp</b>", "0", "1", "0"], ["missed", "1", "0", ""]]
+    assert table.rows == [
+        ["found lesion", "2", "0", "1"],
+        ["found <b>polyp</b>", "0", "1", "0"],
+        ["missed", "1", "0", ""],
+    ]
     assert table.marked == {(0, 1), (1, 2)}
 
 
@@ -57,7 +61,10 @@ def test_the_sweep_marks_the_setting_chosen(metrics):
     assert [len(table.rows), len(table.headers)] == [5, 5]
     (place,) = table.marked
     chosen = metrics["sweep"]["setting"]
-    assert (table.rows[place[0]][0], table.headers[place[1]]) == (f"{chosen['conf']:g}", f"NMS IoU {chosen['nms_iou']:g}")
+    assert (table.rows[place[0]][0], table.headers[place[1]]) == (
+        f"{chosen['conf']:g}",
+        f"NMS IoU {chosen['nms_iou']:g}",
+    )
     assert tables.sweep_table({"sweep": {"rows": [], "setting": None}}) is None
 
 

@@ -11,7 +11,13 @@ INTERVAL = {"low": 0.1, "high": 0.2, "bca_low": 0.11, "bca_high": 0.226}
 
 @pytest.mark.parametrize(
     ("count", "noun", "words"),
-    [(0, "frame", "no frame"), (1, "box", "1 box"), (2, "box", "2 boxes"), (1200, "frame", "1,200 frames"), (2, "class", "2 classes")],
+    [
+        (0, "frame", "no frame"),
+        (1, "box", "1 box"),
+        (2, "box", "2 boxes"),
+        (1200, "frame", "1,200 frames"),
+        (2, "class", "2 classes"),
+    ],
 )
 def test_counts(count, noun, words):
     assert counted(count, noun) == words
@@ -28,4 +34,9 @@ def test_intervals_and_shares():
 def test_what_a_box_is_called_and_whose_it_is():
     assert object_noun({"per_class": [{}]}) == "lesion"
     assert object_noun({"per_class": [{}, {}]}) == "object"
-    assert [knows_patients({"unit": unit}) for unit in ("patient", "sequence", "image", "frame")] == [True, True, False, False]
+    assert [knows_patients({"unit": unit}) for unit in ("patient", "sequence", "image", "frame")] == [
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -153,5 +153,3 @@ def _draw(image: BgrImage, corners: Sequence[int], is_truth: bool, thickness: in
             stop = min(start + DASH, length)
             first, last = ((ax + (bx - ax) * at // length, ay + (by - ay) * at // length) for at in (start, stop))
             cv2.line(image, first, last, FOUND, thickness, cv2.LINE_AA)
-
-

@@ -73,7 +73,7 @@ def find_record(folder: Path, data: str | None = None) -> Path:
     """
     if folder.is_file():
         return folder
-    found = sorted(folder.glob("eval_*.json"), key=lambda path: path.stat().st_mtime)
+    found = sorted(folder.glob("eval_*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     if not found:
         raise InputError(f"{folder}: holds no eval_*.json; `python evaluate.py --weights {folder}/best.pt` writes one")
     if data is not None:

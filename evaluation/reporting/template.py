@@ -127,7 +127,7 @@ MACROS = """
 
 {% macro gallery(part) %}
 <h3>{{ part.heading }}</h3>
-<div class="{{ 'rows' if part.is_wide else 'frames' }}">
+<div{% if not part.is_wide %} class="frames"{% endif %}>
 {% for shown in part.shown %}
 <figure{% if part.is_wide %} class="wide"{% endif %}>
 <div{% if part.is_wide %} class="strip"{% endif %}>

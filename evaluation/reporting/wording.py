@@ -21,9 +21,7 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {plural}" if count else f"no {noun}"
 
 
-def between(
-    interval: Mapping[str, Any] | None, as_percent: bool = False, kind: str = "bca_", digits: int = 3
-) -> str:
+def between(interval: Mapping[str, Any] | None, as_percent: bool = False, kind: str = "bca_", digits: int = 3) -> str:
     """Write an interval: "0.766 to 0.853", in per cent if asked; empty where there is none. kind: "bca_" or ""."""
     low, high = (None, None) if interval is None else (interval[f"{kind}low"], interval[f"{kind}high"])
     if low is None or high is None:
