@@ -86,8 +86,14 @@ def test_a_threshold_from_the_same_frames_is_warned_of(tmp_path):
     assert any("optimistic" in warning for warning in warnings(files))
 
 
-def test_notes_and_problems_are_listed_once(tmp_path):
-    record_file = write_run(tmp_path, some_results(), notes=["A note.", "This list has been scored once, with one."])
+def test_notes_and_problems_are_listed_once_and_without_names(tmp_path):
+    leaky = "No threshold could be chosen on validation frames: val.txt:3: no image ann_0001.jpg"
+    notes = ["A note.", leaky, "This list has been scored once, with one."]
+    record_file = write_run(tmp_path, some_results(), notes=notes)
     write_surroundings(tmp_path, some_results())
     points = next(part for part in headline_section(read_run(record_file)).parts if part.kind == "points")
-    assert points.items == ["A note.", "Torn lines of the training log that were left out: 1."]
+    assert points.items == [
+        "A note.",
+        "No threshold could be chosen on validation frames.",
+        "Torn lines of the training log that were left out: 1.",
+    ]

@@ -85,3 +85,12 @@ def test_an_audit_without_checks(tmp_path):
     (tmp_path / "audit.json").write_text(json.dumps({"dataset": "lesions", "verdict": "passed"}))
     *_, words = data_section(read_run(record_file)).parts
     assert (words.words, words.is_warning) == ("Leakage and label audit: passed.", False)
+
+
+def test_settings_do_not_name_the_frames_of_known_pairs(tmp_path):
+    pairs = [{"frames": [f"{STEM}0", f"{STEM}1"], "reason": "the same"}]
+    config = {"dataset": {"name": "lesions", "audit": {"known_pairs": pairs, "box_max": 0.9}}}
+    settings = provenance_section(read_run(write_run(tmp_path, some_results(), config=config))).parts[-1]
+    assert "known_pairs: 1, names left out" in settings.text
+    assert "box_max: 0.9" in settings.text
+    assert STEM not in settings.text

@@ -78,7 +78,7 @@ def test_with_nothing_around_it_the_evaluation_is_still_read(tmp_path):
         [],
     )
     assert len(files.problems) == 1
-    assert "no such file" in files.problems[0]
+    assert "missing or damaged" in files.problems[0]
 
 
 def test_an_audit_of_another_data_set_does_not_count(tmp_path):

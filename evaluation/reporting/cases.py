@@ -48,16 +48,18 @@ def worst_false_alarms(
     """Return the detections above the threshold that hit nothing, the most confident first; one a frame."""
     table = frame_table(results, scoring)
     kept = table.false_alarms(0) & (table.scores > (-1.0 if threshold is None else threshold))
-    cases = []
+    cases: dict[int, Case] = {}
     for index in np.flatnonzero(kept):  # best score first
         frame, class_id = int(table.frames[index]), int(table.class_ids[index])
+        if frame in cases or len(cases) == most:
+            continue
         result = results[frame]
         own = np.flatnonzero(result.detections.class_ids == class_id)[table.ranks[index]]
         box = result.detections.boxes_xyxy[own]
         why = _why_false(result, box, class_id, scoring)
         words = f"{scoring.names[class_id]}, score {table.scores[index]:.2f}; {why}"
-        cases.append(Case(frame, _corners(box), False, words))
-    return _one_a_frame(cases)[:most]
+        cases[frame] = Case(frame, _corners(box), False, words)
+    return list(cases.values())
 
 
 def _one_a_frame(cases: Iterable[Case]) -> list[Case]:

@@ -12,6 +12,7 @@ from evaluation.reporting.run_files import RunFiles
 from evaluation.reporting.wording import between, counted, knows_patients, object_noun, percent
 
 SAID_ELSEWHERE = ("Split by ", "This list has been scored")  # notes that warnings and the page's head hold already
+NO_THRESHOLD = "No threshold could be chosen on validation frames"  # what follows may hold a frame's name
 
 
 def headline_section(files: RunFiles) -> Section:
@@ -21,7 +22,8 @@ def headline_section(files: RunFiles) -> Section:
     parts += [Text(words, is_warning=True) for words in warnings(files)]
     parts.append(headline_table(metrics, files.record.get("paper", {})))
     parts.append(Text(how_to_read(metrics, bool(files.record.get("paper")))))
-    parts.append(Points([note for note in [*notes, *files.problems] if not note.startswith(SAID_ELSEWHERE)]))
+    kept = [note for note in [*notes, *files.problems] if not note.startswith(SAID_ELSEWHERE)]
+    parts.append(Points([f"{NO_THRESHOLD}." if note.startswith(NO_THRESHOLD) else note for note in kept]))
     return Section("headline", "In short", parts)
 
 

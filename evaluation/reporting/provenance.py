@@ -12,7 +12,7 @@ import yaml
 
 from evaluation.report import format_interval, format_value
 from evaluation.reporting.parts import Folded, Part, Section, Table, Text
-from evaluation.reporting.run_files import RunFiles
+from evaluation.reporting.run_files import RunFiles, section
 from evaluation.reporting.wording import counted
 
 PACKAGES = ("torch", "torchvision", "ultralytics", "numpy", "scipy", "opencv-python", "pydantic")
@@ -49,7 +49,7 @@ def provenance_section(files: RunFiles) -> Section:
     if files.others:
         parts.append(_others(files.others))
     if files.config:
-        settings = yaml.safe_dump(files.config, sort_keys=False, allow_unicode=True)
+        settings = yaml.safe_dump(_without_names(files.config), sort_keys=False, allow_unicode=True)
         parts.append(Folded("All settings", text=settings))
     else:
         parts.append(Text("The settings are not recorded."))
@@ -101,6 +101,16 @@ def _installed() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "missing"
     return found
+
+
+def _without_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without the frames that dataset.audit.known_pairs names: a name may hold a patient's id."""
+    dataset = section(config, "dataset")
+    audit = section(dataset, "audit")
+    if not audit.get("known_pairs"):
+        return dict(config)
+    hidden = f"{len(audit['known_pairs'])}, names left out"
+    return {**config, "dataset": {**dataset, "audit": {**audit, "known_pairs": hidden}}}
 
 
 def _versions(versions: Mapping[str, Any]) -> str:

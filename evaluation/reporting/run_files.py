@@ -122,8 +122,8 @@ def read_run(record_file: Path) -> RunFiles:
 def _stored(path: Path, problems: list[str]) -> StoredPass | None:
     try:
         stored = load(path)
-    except InputError as error:
-        problems.append(f"The stored predictions cannot be shown: {error}.")
+    except InputError:  # its message may hold a frame's name
+        problems.append("The stored predictions are missing or damaged; `python -m evaluation.score RUN` says which.")
         return None
     problems += stored.notes
     return stored
