@@ -11,7 +11,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train SRE-YOLO on one split of a prepared data set.")
     parser.add_argument("--config", default="configs/train.yaml", help="settings (default: %(default)s, as published)")
-    parser.add_argument("--split", type=int, default=1, help="split number (default: %(default)s)")
+    parser.add_argument("--split", type=int, help="split number (default: 1; with --resume RUN: the run's)")
     parser.add_argument("--weights", help="initial detector weights, overriding `pretrain`")
     parser.add_argument("--resume", nargs="?", const="newest", metavar="RUN", help="go on with a run (default: newest)")
     parser.add_argument("--accept-changes", action="store_true", help="resume although settings, data or code changed")
@@ -38,7 +38,7 @@ def main() -> None:
 
         run_dir, config, split = resumed_run(arguments.resume, arguments.config, arguments.split, arguments.overrides)
     else:
-        run_dir, split = None, arguments.split
+        run_dir, split = None, arguments.split if arguments.split is not None else 1
         config = load_config(arguments.config, arguments.overrides)
     require_prepared(config.dataset, split, arguments.config)
     audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)

@@ -86,6 +86,8 @@ class EpochLoader(DataLoader[Any]):
         self._frames = dataset
         self._batches = batches
         self._board = torch.full((max(workers, 1),), IDLE, dtype=torch.int64).share_memory_()
+        self._then: int | None = None
+        self._ahead: tuple[int, Iterator[Any]] | None = None  # an epoch that is being read, and its batches
         super().__init__(
             dataset,  # pyright: ignore[reportArgumentType] as every map-style data set, by its methods
             batch_sampler=batches,
@@ -95,9 +97,18 @@ class EpochLoader(DataLoader[Any]):
             **options,
         )
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order and the augmentation of `epoch` (from 0); to be called before iterating."""
-        self._batches.epoch = epoch
+    def set_epoch(self, epoch: int, then: int | None = None) -> None:
+        """Choose the order and the augmentation of `epoch` (from 0); to be called before iterating.
+
+        then: the epoch that loader processes begin to read as soon as this one is read, while it is trained on and
+        validated, so that its first batch need not be waited for.
+        """
+        self._then = then
+        if self._ahead is None or self._ahead[0] != epoch:
+            self._choose(epoch)
+
+    def _choose(self, epoch: int) -> None:
+        self._ahead, self._batches.epoch = None, epoch
         self._frames.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -107,7 +118,11 @@ class EpochLoader(DataLoader[Any]):
         a loader process died (killed for memory, shared memory full).
         """
         try:
-            yield from self._started()
+            begun, self._ahead = self._ahead, None
+            yield from self._started() if begun is None else begun[1]
+            if self._then is not None and self.num_workers:
+                self._choose(self._then)
+                self._ahead = self._then, self._started()
         except InputError as error:
             raise InputError(_last_line(str(error))) from None
         except (RuntimeError, OSError, EOFError) as error:

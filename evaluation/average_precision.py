@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array, csr_array
 
 from data_utils.types import FloatArray, IntArray
 from evaluation.match_table import MatchTable
@@ -22,20 +23,20 @@ _LARGEST_ARRAY = 2**23  # numbers worked on at once: 64 MB
 class RankedHits:
     """The hits of one class, or of all, under one criterion, best score first.
 
-    scores: float64 [J]. units: int64 [J], whose each is. false_before: float32 [U, J], false alarms of each unit that
-    rank before each hit. n_false: float64 [U]. n_truth: float64 [U], true boxes that count.
+    scores: float64 [J]. units: int64 [J], whose each is. false_between: sparse [J + 1, U], false alarms of each unit
+    that rank between the hit before and this one, and after the last. n_truth: float64 [U], true boxes that count.
     """
 
     scores: FloatArray
     units: IntArray
-    false_before: FloatArray
-    n_false: FloatArray
+    false_between: csr_array
     n_truth: FloatArray
 
     def counts(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return, under weights [R, U], hits and false alarms up to each hit, [R, J] each, and true boxes [R]."""
         n_hits = np.cumsum(weights[:, self.units], axis=1)
-        return n_hits, weights @ self.false_before, weights @ self.n_truth
+        n_false = np.cumsum((self.false_between[:-1] @ weights.T).T, axis=1)
+        return n_hits, n_false, weights @ self.n_truth
 
 
 def rank_hits(
@@ -56,14 +57,13 @@ def rank_hits(
     det_units = units[table.frames[chosen]]
     n_hits_before = np.cumsum(is_hit)
     n_hits = int(n_hits_before[-1]) if len(is_hit) else 0
-    places = det_units[is_false] * (n_hits + 1) + n_hits_before[is_false]
-    false = np.bincount(places, minlength=n_units * (n_hits + 1)).reshape(n_units, n_hits + 1).astype(np.float32)
+    places = (n_hits_before[is_false], det_units[is_false])
+    false = coo_array((np.ones(len(places[0])), places), shape=(n_hits + 1, n_units)).tocsr()
     own = table.counted[criterion] & (True if class_id is None else table.truth_class_ids == class_id)
     return RankedHits(
         scores=table.scores[chosen][is_hit],
         units=det_units[is_hit],
-        false_before=np.cumsum(false, axis=1)[:, :n_hits],
-        n_false=false.sum(axis=1, dtype=np.float64),
+        false_between=false,
         n_truth=np.bincount(units[table.truth_frames[own]], minlength=n_units).astype(np.float64),
     )
 
@@ -105,9 +105,9 @@ def interpolated_ap(hits: RankedHits) -> float | None:
     n_hits, n_false = n_hits[0], n_false[0]
     recall, precision = n_hits / n_truth[0], n_hits / np.maximum(n_hits + n_false, 1)
     # After a hit, false alarms lower the precision at the same recall: the lowest point before the next hit.
-    after = np.append(n_false[1:], hits.n_false.sum())
+    after = np.append(n_false[1:], hits.false_between.sum())
     lowest = n_hits / np.maximum(n_hits + after, 1)
-    first_false = n_false[0] if len(n_false) else hits.n_false.sum()
+    first_false = n_false[0] if len(n_false) else hits.false_between.sum()
     x = np.concatenate([[0.0], [0.0] if first_false else [], np.stack([recall, recall], 1).ravel()])
     y = np.concatenate([[1.0], [0.0] if first_false else [], np.stack([precision, lowest], 1).ravel()])
     last = recall[-1] if len(recall) else 0.0

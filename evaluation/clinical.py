@@ -145,7 +145,7 @@ def calibration(results: Sequence[FrameResult], scoring: Scoring) -> dict[str, A
     table = frame_table(results, scoring)
     kept = (table.scores >= CALIBRATED_FROM) & ~table.ignored[0]
     scores, hits = table.scores[kept], table.hits(0)[kept]
-    places = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    places = np.minimum((scores * CALIBRATION_BINS + 1e-6).astype(np.int64), CALIBRATION_BINS - 1)  # 0.9 is float32
     bins = []
     for place in np.unique(places):
         own = places == place

@@ -91,7 +91,7 @@ def _validation(
     """Return predictions of the same weights on the validation list, made now if need be, and what to say of them."""
     if (validation := validation_pass(stored)) is not None:
         return validation, []
-    split = int(loaded.meta.get("split", stored.about["split"]))
+    split = loaded.meta.get("split") or stored.about["split"]
     try:
         path, _, _ = run_and_store(loaded, config, split, "val", stored.path.parent, progress)
     except InputError as error:

@@ -72,6 +72,11 @@ def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
     return EvaluationSet(label, loader, sizes, _notes(config, data))
 
 
+def label_of(config: Config, split: int, data: str) -> str:
+    """Return what headings and file names call `data`: "<set>_split<N>_<part>", or an external set's name."""
+    return f"{config.dataset.name}_split{split}_{data}" if data in PARTS else data
+
+
 def _locate(config: Config, split: int, data: str) -> tuple[Path, Path | None, str]:
     """Return the prepared folder, the list of frames (None: all in the manifest) and a label."""
     dataset = config.dataset
@@ -81,7 +86,7 @@ def _locate(config: Config, split: int, data: str) -> tuple[Path, Path | None, s
         list_file = dataset.split_list(split, data)
         if data.endswith("_healthy") and not list_file.is_file():
             raise InputError(f"{list_file}: no such list; set dataset.split.lesion_only_eval = true and prepare again")
-        return Path(dataset.processed), list_file, f"{dataset.name}_split{split}_{data}"
+        return Path(dataset.processed), list_file, label_of(config, split, data)
     if data in dataset.external:
         external = dataset.external[data]
         if not external.list_file:

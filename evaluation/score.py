@@ -73,7 +73,7 @@ def validation_pass(stored: Any) -> Any | None:
     if stored.about["data"] == "val":
         return stored
     for path in sorted(stored.path.parent.glob("predictions_*.jsonl")):
-        other = _about(path)
+        other = read_about(path)
         same = all(other.get(key) == stored.about.get(key) for key in ("weights_sha256", "imgsz", "conf_thresh"))
         if other.get("data") == "val" and same:
             return load(path)
@@ -146,7 +146,8 @@ def _thinned(curves: dict[str, Any], most: int = 200) -> dict[str, list[float]]:
     return {name: [round(float(value), 6) for value in curves[name][kept]] if count else [] for name in names}
 
 
-def _about(path: Path) -> dict[str, Any]:
+def read_about(path: Path) -> dict[str, Any]:
+    """Return the first line of a prediction file; empty if it cannot be read."""
     try:
         with path.open(encoding="utf-8") as stream:
             about = json.loads(stream.readline())

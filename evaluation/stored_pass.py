@@ -15,7 +15,7 @@ from data_utils.config import config_hash
 from data_utils.config_sections import Config
 from data_utils.manifest import ManifestRow
 from data_utils.types import FrameResult
-from evaluation.evaluation_set import EvaluationSet, open_evaluation_set
+from evaluation.evaluation_set import EvaluationSet, label_of, open_evaluation_set
 from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.prediction_file import prediction_path, store
@@ -48,16 +48,34 @@ def run_and_store(
     results = predict(
         loaded.model, evaluated.loader, loaded.device, config, evaluated.sizes, quality=quality, progress=progress
     )
-    about = describe_pass(results, config, split, data, evaluated.label, evaluated.sizes)
-    about |= {
+    about = {
         "weights": str(loaded.weights),
         "weights_sha256": loaded.meta["weights_sha256"],
         "epoch": loaded.meta["epoch"],
         "notes": list(evaluated.notes),
     }
-    path = prediction_path(folder, f"{loaded.weights.stem}_{evaluated.label}")
-    store(path, results, about)
+    path = store_pass(folder, results, config, split, data, evaluated.sizes, about)
     return path, evaluated, quality
+
+
+def store_pass(
+    folder: Path,
+    results: Sequence[FrameResult],
+    config: Config,
+    split: int,
+    data: str,
+    sizes: Mapping[str, ManifestRow],
+    about: Mapping[str, Any],
+) -> Path:
+    """Store one pass over `data` in `folder`; return the prediction file.
+
+    about: what only the caller knows: weights (path), weights_sha256, epoch, notes.
+    """
+    label = label_of(config, split, data)
+    about = describe_pass(results, config, split, data, sizes) | dict(about)
+    path = prediction_path(folder, f"{Path(about['weights']).stem}_{label}")
+    store(path, results, about)
+    return path
 
 
 def describe_pass(
@@ -65,13 +83,12 @@ def describe_pass(
     config: Config,
     split: int,
     data: str,
-    label: str,
     sizes: Mapping[str, ManifestRow],
 ) -> dict[str, Any]:
     """Return the part of a prediction file's first line that does not depend on the weights file."""
     return {
         "data": data,
-        "label": label,
+        "label": label_of(config, split, data),
         "split": split,
         "list_sha256": list_hash((result.stem for result in results), sizes),
         "unit": "frame" if not sizes else config.dataset.group,

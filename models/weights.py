@@ -138,8 +138,8 @@ def load_model(
     """Load a checkpoint's averaged weights (else its plain ones) into a model in eval mode.
 
     Returns the model, the config it was trained with (with `overrides` such as `dataset.processed=...` laid over) and a
-    dict with "epoch", "names", "run" and "weights_sha256". Raises InputError for anything that is not a checkpoint of
-    ours, and when an override asks for another class count or architecture.
+    dict with "epoch", "names", "run", "split" and "weights_sha256". Raises InputError for anything that is not a
+    checkpoint of ours, and when an override asks for another class count or architecture.
     """
     checkpoint = read_checkpoint(path)
     check_task(checkpoint, DETECTION, str(path))
@@ -152,6 +152,7 @@ def load_model(
         "names": list(config.dataset.names),
         "weights_sha256": weights_hash(state),
         "run": checkpoint.get("run"),
+        "split": checkpoint.get("split"),
     }
     return model.to(device).eval(), config, meta
 

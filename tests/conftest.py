@@ -22,6 +22,15 @@ REPO_ROOT = Path(__file__).resolve().parents[1]
 DATA_VARIABLE = "SRE_YOLO_TEST_DATA"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     """Root folder of the checkout."""
@@ -77,3 +86,16 @@ def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     config = load_config(REPO_ROOT / "configs" / "train.yaml", overrides)
     prepare(config, workers=1, progress=False)
     return PreparedSet(config, folder)
+
+
+@pytest.fixture(scope="session")
+def few_frames(tiny_prepared: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The tiny set with 10 training and 4 validation frames, for runs of which there have to be many."""
+    from data_utils.config import override_config
+
+    splits = tmp_path_factory.mktemp("few") / "splits"
+    (splits / "split1").mkdir(parents=True)
+    for part, count in (("train", 10), ("val", 4)):
+        lines = tiny_prepared.config.dataset.split_list(1, part).read_text(encoding="utf-8").splitlines()
+        (splits / "split1" / f"{part}.txt").write_text("\n".join(lines[:count]) + "\n", encoding="utf-8")
+    return override_config(tiny_prepared.config, [f"dataset.splits='{splits}'"])

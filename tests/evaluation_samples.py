@@ -100,3 +100,36 @@ def write_prepared_set(folder: Path, n_frames: int = 5, original=(384, 192)) -> 
     (folder / "splits" / "split1").mkdir(parents=True)
     (folder / "splits" / "split1" / "test.txt").write_text("\n".join(listed) + "\n")
     return [f"dataset.processed={processed}", f"dataset.splits={folder / 'splits'}"]
+
+
+def random_results(rng, n_frames=8, nc=1, n_patients=None) -> list[FrameResult]:
+    """Frames with up to three true boxes and up to eight detections, some of them near a true box; distinct scores."""
+    results = []
+    for index in range(n_frames):
+        n_true, n_found = int(rng.integers(0, 4)), int(rng.integers(0, 9))
+        corners, sizes = rng.uniform(0, 400, (n_true, 2)), rng.uniform(10, 150, (n_true, 2))
+        truth = np.concatenate([corners, corners + sizes], axis=1)
+        classes = rng.integers(0, nc, n_true)
+        corners, sizes = rng.uniform(0, 400, (n_found, 2)), rng.uniform(10, 150, (n_found, 2))
+        found, found_classes = np.concatenate([corners, corners + sizes], axis=1), rng.integers(0, nc, n_found)
+        for row in range(n_found if n_true else 0):
+            if rng.random() < 0.6:
+                near = int(rng.integers(n_true))
+                found[row] = truth[near] + rng.normal(0, 4, 4)
+                found_classes[row] = classes[near]
+        patient = f"p{index if n_patients is None else index % n_patients}"
+        results.append(
+            FrameResult(
+                stem=f"f{index}",
+                detections=Detections(found, rng.random(n_found), found_classes),
+                truth_xyxy=truth,
+                truth_class_ids=classes,
+                original_size=(640, 640),
+                input_size=(320, 320),
+                patient_id=patient,
+                group=patient,
+                source="A" if index % 2 else "B",
+                modality="NBI" if index % 3 else "WL",
+            )
+        )
+    return results

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from conftest import PreparedSet
+from training_processes import fork_instead_of_spawning
 
 from training.benchmarks import speed
 from training.benchmarks.machine import describe_machine
@@ -71,3 +79,68 @@ def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record["environment"]["GOMP_SPINCOUNT"] == "7"
     assert record["threads"] == torch.get_num_threads()
     assert record["processor"]
+
+
+def test_a_command_that_is_cut_off_leaves_what_was_measured_and_what_failed(
+    monkeypatch: pytest.MonkeyPatch, tiny_prepared: PreparedSet, tmp_path: Path
+) -> None:
+    turns: list[str] = []
+
+    def measured(_: object, job: Any) -> dict[str, Any]:
+        turns.append(job.side)
+        if job.side == "ultralytics":
+            raise RuntimeError("its loader\ndied")
+        if len(turns) == 7:  # the second round: four of five sides take turns, and this is the third of them
+            raise KeyboardInterrupt
+        return {"images_per_s": 10.0 * len(turns), "peak_mb": None, "threads": 1}
+
+    monkeypatch.setattr(speed._Processes, "measured", measured)
+    with pytest.raises(KeyboardInterrupt):
+        speed.run_speed(
+            tiny_prepared.config, 1, "cpu", [(64, 4)], rounds=2, epochs=2, seconds=0.1, limit=8, with_compile=False,
+            precisions=["fp32"], save=tmp_path,
+        )  # fmt: skip
+    sides = ["ultralytics", "ultralytics, our threads", "ours", "bare", "loader"]
+    assert turns == [*sides, *sides[1:3]]
+    with open(tmp_path / "speed_cpu.csv", encoding="utf-8", newline="") as file:
+        rows = {row["side"]: (row["images_per_s"], row["rounds"], row["missing"]) for row in csv.DictReader(file)}
+    assert rows == {
+        "ultralytics": ("", "0", "its loader died"),
+        "ultralytics, our threads": ("40.0", "2", ""),
+        **{side: (f"{10.0 * number}", "1", "") for number, side in enumerate(sides[2:], start=3)},
+    }
+    record = json.loads((tmp_path / "speed_cpu.json").read_text())
+    assert record["rounds_asked_for"] == 2
+    assert {ratio["ratio"]: ratio["of_medians"] for ratio in record["ratios"]} == {
+        "ours / ultralytics, our threads": 1.5, "ours / bare": 0.75, "loader / ours": 1.67
+    }  # fmt: skip
+
+
+class Deadly:
+    """A job that ends its process."""
+
+    side = "ours"
+
+    @property
+    def threads(self) -> int:
+        os._exit(1)
+
+
+class Failing:
+    """A job that fails, in a process that lives."""
+
+    side = "ours"
+
+    @property
+    def threads(self) -> int:
+        raise RuntimeError("no memory")
+
+
+@pytest.mark.integration
+def test_a_process_that_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork_instead_of_spawning(monkeypatch)
+    with speed._Processes() as processes:
+        with pytest.raises(RuntimeError, match="the process that measured ours died"):
+            processes.measured(Deadly())  # type: ignore[arg-type]
+        with pytest.raises(RuntimeError, match="no memory"):
+            processes.measured(Failing())  # type: ignore[arg-type]

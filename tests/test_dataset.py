@@ -20,7 +20,7 @@ from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.dataset import SREYOLODataset, label_path, read_split_list
 from data_utils.errors import InputError, ResumableError
-from data_utils.loader import make_loader
+from data_utils.loader import EpochLoader, make_loader
 from data_utils.splitting import split_list
 
 SIDE = 64
@@ -352,6 +352,21 @@ def test_epoch_left_early_does_not_leak_into_the_next(make: Callable[..., SREYOL
     loader.set_epoch(1)
     for batch, wanted in zip(loader, expected, strict=True):
         assert torch.equal(batch["lr_image"], wanted)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_next_epoch_is_read_ahead_and_is_the_same(make: Callable[..., SREYOLODataset], workers: int):
+    def batches(loader: EpochLoader, epoch: int, then: int | None = None) -> list[torch.Tensor]:
+        loader.set_epoch(epoch, then)
+        return [batch["lr_image"] for batch in loader]
+
+    plain, ahead = (
+        make_loader(make(hr=False, augment=True, uint8=True), 2, workers=n, shuffle=True, seed=3) for n in (0, workers)
+    )
+    expected = {epoch: batches(plain, epoch) for epoch in (0, 1, 5)}
+    for epoch, then, begun in ((0, 1, 1), (1, 2, 2), (5, None, None), (1, None, None)):  # 5: not what was begun
+        assert all(map(torch.equal, batches(ahead, epoch, then), expected[epoch]))
+        assert (ahead._ahead and ahead._ahead[0]) == (begun if workers else None)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

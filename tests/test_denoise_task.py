@@ -36,7 +36,7 @@ def train(config: Config, **options: Any) -> tuple[DenoiseTrainer, dict[str, Any
 
 
 def test_there_is_no_second_loop() -> None:
-    loop = ("fit", "_train_one_epoch", "_checked", "_step", "_validate", "_finish_epoch", "_close")
+    loop = ("fit", "_train_one_epoch", "_step", "_validate", "_finish_epoch", "_close")
     assert [name for name in loop if getattr(DenoiseTrainer, name) is not getattr(TrainingLoop, name)] == []
 
 

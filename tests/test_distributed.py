@@ -19,7 +19,7 @@ import torch
 import yaml
 from conftest import REPO_ROOT, PreparedSet
 from torch import nn
-from training_processes import ended, quiet, start
+from training_processes import ended, quiet, script, start
 
 from data_utils.config import config_from_dict, override_config
 from data_utils.config_sections import Config
@@ -27,6 +27,7 @@ from data_utils.errors import InputError
 from models.weights import read_checkpoint
 from training import distributed
 from training.checkpoint import newest_checkpoint
+from training.loss_watch import LossWatch
 from training.run_lock import is_held
 
 SMALL = (
@@ -81,7 +82,8 @@ def one_step(settings: dict[str, Any], rank: int, world_size: int, port: int, ou
     batch = next(iter(trainer.train_loader))
     losses = trainer._terms_of(batch)
     losses["total_loss"].backward()
-    terms = trainer._checked(losses, batch)
+    own = torch.stack([losses[name].detach() for name in trainer.terms])
+    ((_, terms),) = LossWatch(trainer.terms, 1, trainer.optimizer, lag=0).follow(1, own, batch["img_path"])
     distributed.average_gradients(trainer.model.parameters())
     gradients = {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}
     statistics = {name: b for name, b in trainer.model.named_buffers() if "running" in name}
@@ -146,10 +148,8 @@ def test_a_killed_process_ends_all_of_them_and_the_run_goes_on(config: Config, t
     assert not is_held(run_dir)
     epoch = newest_checkpoint(run_dir)[1]["epoch"]
     assert epoch >= 1
-    line = [sys.executable, "train.py", "--resume", str(run_dir), f"epochs={epoch + 1}", "--accept-changes",
-            "--device", "cpu", "--wandb-off"]  # fmt: skip
-    done = subprocess.run(line, cwd=REPO_ROOT, env=environment, capture_output=True, text=True,
-                          timeout=200, check=False)  # fmt: skip
+    onwards = ["--resume", str(run_dir), f"epochs={epoch + 1}", "--accept-changes", "--device", "cpu", "--wandb-off"]
+    done = script("train.py", *onwards)
     assert done.returncode == 0, done.stderr
     assert read_checkpoint(run_dir / "last.pt")["epoch"] == epoch + 1
     shutil.rmtree(run_dir)

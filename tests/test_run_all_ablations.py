@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPO_ROOT, PreparedSet
+from training_processes import script
 
 import run_all_ablations
 from data_utils.config import override_config
@@ -63,7 +64,8 @@ def test_an_interrupt_ends_all_of_them(
 
 @pytest.mark.integration
 def test_one_failure_and_one_skip_leave_the_others_running(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
-    config = override_config(tiny_prepared.config, [f"run.results_dir='{tmp_path}'", "sr_decoder=none"])
+    settings = [f"run.results_dir='{tmp_path}'", "sr_decoder=none", "run.panel_every=0"]
+    config = override_config(tiny_prepared.config, settings)
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
     plain = {"tables": [4], "overrides": [], "paper": {"ap50": 0.7}}
     runs = {
@@ -73,7 +75,7 @@ def test_one_failure_and_one_skip_leave_the_others_running(tiny_prepared: Prepar
     }
     (tmp_path / "runs.yaml").write_text(json.dumps({"runs": runs}))  # JSON is YAML, and has no aliases
     base = ["--config", str(tmp_path / "base.yaml"), "--ablations", str(tmp_path / "runs.yaml"), "--epochs", "1"]
-    done = command(*base, "--device", "cpu")
+    done = script("run_all_ablations.py", *base, "--device", "cpu")
     assert done.returncode == 1, done.stderr
     with open(tmp_path / "ablation_summary.csv", encoding="utf-8", newline="") as file:
         states = {row["name"]: row["state"] for row in csv.DictReader(file)}
@@ -81,6 +83,6 @@ def test_one_failure_and_one_skip_leave_the_others_running(tiny_prepared: Prepar
     assert states["lacking"] == "skipped: needs another paper"
     assert states["fine"] == "done"
     kept = (tmp_path / "ablations" / "fine.json").read_bytes()
-    again = command(*base, "--only", "fine", "--device", "cpu")
+    again = script("run_all_ablations.py", *base, "--only", "fine", "--device", "cpu")
     assert "fine: done before" in again.stdout
     assert (tmp_path / "ablations" / "fine.json").read_bytes() == kept

@@ -43,9 +43,12 @@ def test_a_record_says_what_ran_and_gives_the_settings_back(config: Config) -> N
     record = json.loads((run_dir / "run.json").read_text())
     assert record.items() >= {"dataset": "lesions", "split": 2, "precision": "fp32"}.items()
     assert not is_finished(run_dir)
-    assert resumed_run(str(run_dir), "unused", 1, []) == (run_dir, config, 2)
-    assert resumed_run(str(run_dir / "run.json"), "unused", 1, [])[0] == run_dir
-    assert resumed_run(str(run_dir), "unused", 1, ["epochs=7"])[1].epochs == 7
+    for split in (None, 2):
+        assert resumed_run(str(run_dir), "unused", split, []) == (run_dir, config, 2)
+    with pytest.raises(InputError, match=r"--split 1: .* is a run of split 2 and goes on there; leave it out"):
+        resumed_run(str(run_dir), "unused", 1, [])
+    assert resumed_run(str(run_dir / "run.json"), "unused", None, [])[0] == run_dir
+    assert resumed_run(str(run_dir), "unused", None, ["epochs=7"])[1].epochs == 7
     finish_record(run_dir, {"ap50": 0.5})
     assert is_finished(run_dir)
     forget_in_record(run_dir, "result")

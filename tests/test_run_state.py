@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import PreparedSet
 from stopped_runs import different_fields, same, stop_in_epoch
 from torch import Tensor
 
@@ -55,9 +54,9 @@ class NoisyTrainer(Trainer):
 
 
 @pytest.fixture(scope="module")
-def config(tiny_prepared: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Config:
+def config(few_frames: Config, tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("parts")
-    return override_config(tiny_prepared.config, [*SMALL, f"run.results_dir='{folder / 'results'}'"])
+    return override_config(few_frames, [*SMALL, f"run.results_dir='{folder / 'results'}'"])
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +137,7 @@ def test_changed_optimiser_settings_take_effect_and_another_optimiser_is_refused
 @pytest.mark.integration
 @pytest.mark.parametrize(("workers", "edge"), [(0, 1), (2, 1), (2, 2), (4, 2)])
 def test_any_epoch_edge_with_any_number_of_loader_processes(config: Config, workers: int, edge: int) -> None:
-    settings = override_config(config, ["optim.accumulate=2", "batch_size=6", "augment.close_mosaic=1"])
+    settings = override_config(config, ["optim.accumulate=2", "batch_size=4", "augment.close_mosaic=1"])
     runs = Path(config.run.results_dir) / "runs"
     if not (runs / "edges").exists():
         Trainer(override_config(settings, ["run.name=edges"]), device="cpu", wandb_off=True).fit()

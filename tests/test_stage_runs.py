@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from conftest import REPO_ROOT, PreparedSet
+from training_processes import script
 
 from data_utils.config import load_config, override_config
 from data_utils.config_sections import Config
@@ -30,12 +27,12 @@ SMALL = (
 
 
 @pytest.fixture
-def config(tiny_prepared: PreparedSet, tmp_path: Path) -> Config:
+def config(few_frames: Config, tmp_path: Path) -> Config:
     """A run whose chains may name `polyps` and, for the branch alone, `frames`; both are the tiny set here."""
     sets = {"polyps": {"config": str(tmp_path / "base.yaml")},
             "frames": {"config": str(tmp_path / "base.yaml"), "overrides": ["stages.train=branch"]}}  # fmt: skip
     config = override_config(
-        tiny_prepared.config,
+        few_frames,
         [*SMALL, f"run.results_dir='{tmp_path / 'results'}'", f"run.weights_dir='{tmp_path / 'weights'}'",
          f"stages.sets={json.dumps(sets)}"],
     )  # fmt: skip
@@ -47,12 +44,10 @@ def config(tiny_prepared: PreparedSet, tmp_path: Path) -> Config:
 
 @pytest.mark.integration
 def test_train_py_trains_a_chain_and_then_never_again(config: Config, tmp_path: Path) -> None:
-    line = [sys.executable, "train.py", "--config", str(tmp_path / "base.yaml"), "--device", "cpu", "--skip-audit",
-            "pretrain=coco", "stages.branch=frames+polyps"]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    arguments = ["--config", str(tmp_path / "base.yaml"), "--device", "cpu", "--skip-audit", "pretrain=coco"]
 
     def train() -> str:
-        done = subprocess.run(line, capture_output=True, text=True, cwd=REPO_ROOT, env=environment, check=False)
+        done = script("train.py", *arguments, "stages.branch=frames+polyps")
         assert done.returncode == 0, done.stderr
         return done.stdout
 

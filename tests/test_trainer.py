@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from stopped_runs import different_fields, stop_in_epoch
 
 from data_utils.config import override_config
 from data_utils.config_sections import Config
-from data_utils.errors import InputError
+from data_utils.errors import InputError, ResumableError
 from models.weights import load_model, read_checkpoint
 from training.trainer import NonFiniteLossError, Trainer
 
@@ -116,29 +117,105 @@ def test_a_finished_run_and_other_settings_are_not_resumed(config: Config) -> No
 
 
 @pytest.mark.integration
-def test_patience_ends_a_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patience_ends_a_run_and_says_how_to_go_on(
+    config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scores = iter([0.5, 0.4, 0.3, 0.2, 0.1])
-    trainer = Trainer(override_config(config, ["epochs=5", "patience=2"]), device="cpu", wandb_off=True)
+    patient = override_config(config, ["epochs=5", "patience=2", "sr_decoder=none"])
+    trainer = Trainer(patient, device="cpu", wandb_off=True)
     monkeypatch.setattr(trainer, "_validate", lambda: {"ap50": next(scores)})
     result = trainer.fit()
     assert (result["epochs_trained"], result["best_epoch"], result["ap50"]) == (3, 1, 0.5)
+    note = "note: ended by patience = 2 after epoch 3, the last 2 of which brought no better AP50; to train on: "
+    assert f"{note}python train.py --resume {trainer.run_dir} patience=" in capsys.readouterr().err
+    longer = override_config(patient, ["epochs=9"])
+    resumed = Trainer(longer, device="cpu", wandb_off=True, resume=trainer.run_dir, accept_changes=True)
+    assert resumed.fit()["epochs_trained"] == 3
+    assert note in capsys.readouterr().err
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_weights(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_one_cell_in_a_batch_of_one_are_refused(config: Config) -> None:
+    trainer = Trainer(override_config(config, ["sr_decoder=none"]), device="cpu", wandb_off=True)
+    for batch_size in (1, 2, 13):  # of 27 frames: the last batch has one
+        trainer.config = override_config(config, ["imgsz_lr=32", "imgsz_hr=64", f"batch_size={batch_size}"])
+        with pytest.raises(InputError, match=r"imgsz_lr = 32: of 27 frames .* take imgsz_lr=64, or another batch_size"):
+            trainer._refuse_a_single_cell(trainer.model)
+    for fine in (["imgsz_lr=32", "imgsz_hr=64", "batch_size=5"], ["batch_size=13"]):
+        trainer.config = override_config(config, fine)
+        trainer._refuse_a_single_cell(trainer.model)
+
+
+def test_what_stops_a_run_ends_with_the_way_on(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(config, device="cpu", wandb_off=True)
-    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
-    criterion = trainer.criterion.forward
+
+    def die(_batch: object) -> None:
+        raise ResumableError("a loader process died")
+
+    monkeypatch.setattr(trainer, "_terms_of", die)
+    with pytest.raises(ResumableError) as stopped:
+        trainer.fit()
+    way_on = f"epoch 0 is saved; go on with: python train.py --resume {trainer.run_dir}"
+    assert str(stopped.value) == f"a loader process died; {way_on} (changed settings after it, with --accept-changes)"
+    assert json.loads((trainer.run_dir / "run.json").read_text())["stopped"] == str(stopped.value)
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+@pytest.mark.parametrize("bad", [2, 7])  # of 7 batches in an epoch: in its midst, and its last
+def test_a_loss_that_is_not_finite_stops_before_the_weights(
+    config: Config, monkeypatch: pytest.MonkeyPatch, bad: int, lag: int
+) -> None:
+    """Seen at once, or one batch late, as on CUDA: by then the bad batch's update has been asked for."""
+    trainer = Trainer(override_config(config, ["run.val_every=9"]), device="cpu", wandb_off=True)
+    assert len(trainer.train_loader) == 7
+    trainer.loss_lag, criterion, step, weights, files = lag, trainer.criterion.forward, trainer._step, [], []
+    saved = {path.name: path.read_bytes() for path in trainer.run_dir.glob("*.pt")}
+
+    def seen(batch: Any, terms_of: Any = trainer._terms_of) -> dict[str, torch.Tensor]:
+        files.append([Path(path).name for path in batch["img_path"]])
+        return terms_of(batch)
 
     def spoiled(*arguments: Any) -> dict[str, torch.Tensor]:
-        losses = criterion(*arguments)  # its gradients become NaN, too
+        losses = criterion(*arguments)
+        if len(files) != bad:
+            return losses
         return {**losses, "total_loss": losses["total_loss"] * math.nan, "l_cls": torch.tensor(math.nan)}
 
+    def watched_step() -> None:
+        step()
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.parameters]))
+
+    monkeypatch.setattr(trainer, "_terms_of", seen)
     monkeypatch.setattr(trainer.criterion, "forward", spoiled)
-    with pytest.raises(NonFiniteLossError, match=r"epoch 1: total_loss nan, .*l_cls nan; files: .*\.jpg") as stopped:
+    monkeypatch.setattr(trainer, "_step", watched_step)
+    with pytest.raises(NonFiniteLossError, match=r"epoch 1: total_loss nan, .*l_cls nan; files: ") as stopped:
         trainer.fit()
+    assert "files: " + ", ".join(files[bad - 1]) + "; " in str(stopped.value)
     assert "\n" not in str(stopped.value)
+    assert f"; epoch 0 is saved; go on with: python train.py --resume {trainer.run_dir} (" in str(stopped.value)
     assert stopped.value.exit_code == 75
-    assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+    assert len(weights) == bad - 1 + lag  # with the lag its step was asked for, and the device held it back
+    after = torch.cat([parameter.detach().flatten() for parameter in trainer.parameters])
+    assert torch.equal(after, weights[bad - 2])
+    assert not torch.equal(after, weights[0]) or bad == 2
+    assert {path.name: path.read_bytes() for path in trainer.run_dir.glob("*.pt")} == saved
+    events = (trainer.run_dir / "log.jsonl").read_text().splitlines()
+    assert [json.loads(event)["step"] for event in events] == list(range(1, bad))
+
+
+@pytest.mark.integration
+def test_looking_at_the_loss_one_batch_late_changes_nothing(config: Config) -> None:
+    runs = []
+    for lag in (0, 1):
+        settings = override_config(config, ["epochs=2", f"run.name=lag{lag}", "optim.accumulate=2"])
+        trainer = Trainer(settings, device="cpu", wandb_off=True)
+        trainer.loss_lag = lag
+        trainer.fit()
+        runs.append(trainer.run_dir)
+    assert different_fields(*runs) == set()
+    events = [map(json.loads, (run / "log.jsonl").read_text().splitlines()) for run in runs]
+    batches = [[event for event in each if event["kind"] == "batch"] for each in events]
+    assert batches[0] == batches[1]
+    assert [event["step"] for event in batches[0]] == list(range(1, 15))
 
 
 def test_weights_that_the_last_step_spoiled_are_not_saved(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

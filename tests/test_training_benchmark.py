@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import PreparedSet
+from training_processes import fork_instead_of_spawning
 
 from training.benchmark import main
 
 
 @pytest.fixture
-def config_file(tiny_prepared: PreparedSet, tmp_path: Path) -> Path:
+def config_file(tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    fork_instead_of_spawning(monkeypatch)
     settings = tiny_prepared.config.model_dump(mode="json")
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(settings), encoding="utf-8")

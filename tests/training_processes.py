@@ -8,11 +8,17 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+import itertools
 import multiprocessing
 import os
+import random
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -40,6 +46,12 @@ def fork_server() -> Any:
         warm.start()
         warm.join()
     return context
+
+
+def fork_instead_of_spawning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what starts processes afresh fork them off the server, which has imported what they would."""
+    server, get_context = fork_server(), multiprocessing.get_context
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: server if kind == "spawn" else get_context(kind))
 
 
 @contextmanager
@@ -73,24 +85,90 @@ def ended(process: BaseProcess) -> int | None:
     return process.exitcode
 
 
-def train(
-    settings: dict[str, Any], resume: Path | None = None, kill_at: int | None = None, told: Path | None = None
-) -> None:
-    """Train on the CPU. kill_at: die before this step of saving the second epoch; told: a file for their names."""
+def train(settings: dict[str, Any], resume: Path | None = None, stop_at_save: bool = False) -> None:
+    """Train on the CPU; with `stop_at_save` the process dies when it begins to save the second epoch."""
+    trainer = _trainer(settings, resume)
+    if stop_at_save:
+        _in_place_of_the_second_save(trainer, lambda save: _with_numbered_steps(save, 0))
+    trainer.fit()
+
+
+def train_and_cut_the_save(settings: dict[str, Any], resume: Path, told: Path) -> None:
+    """Go on into the second epoch, and save it once for every step of a save, by a process that dies before that step.
+
+    What each of them left is copied beside the run's folder, as cut_0, cut_1...; the last one is a whole save, whose
+    steps are told in the file `told`. Each is a fork of this process, so that the epoch is trained once.
+    """
+    trainer = _trainer(settings, resume)
+
+    def cut_everywhere(save: Callable[[], None]) -> None:
+        run_dir, before = trainer.run_dir, trainer.run_dir.with_name("before")
+        shutil.copytree(run_dir, before)
+        generator = random.getstate()
+        for number in itertools.count():
+            process = os.fork()
+            if process == 0:
+                random.setstate(generator)  # Python seeds it anew in every fork
+                _with_numbered_steps(save, number, told)
+                os._exit(0)
+            died = os.waitpid(process, 0)[1] == signal.SIGKILL
+            shutil.copytree(run_dir, run_dir.with_name(f"cut_{number}"))
+            _put_back(before, run_dir)
+            if not died:
+                os._exit(0)
+
+    _in_place_of_the_second_save(trainer, cut_everywhere)
+    trainer.fit()
+
+
+def _trainer(settings: dict[str, Any], resume: Path | None) -> Any:
     trainer_class = importlib.import_module("training.trainer").Trainer
     importlib.import_module("training.loop").redraw = lambda _: None  # pictures cost more than the training
     importlib.import_module("training.progress").Progress.is_better = lambda *_: True  # each epoch saves a best.pt too
     quiet()
-    trainer = trainer_class(config_from_dict(settings, "test"), device="cpu", wandb_off=True, resume=resume)
-    if kill_at is not None or told is not None:
-        finish_epoch = trainer._finish_epoch
+    return trainer_class(config_from_dict(settings, "test"), device="cpu", wandb_off=True, resume=resume)
 
-        def watched(*arguments: Any) -> None:
-            with steps_of_saving(kill_at, told) if trainer.progress.epoch == 1 else nullcontext():
-                finish_epoch(*arguments)
 
-        trainer._finish_epoch = watched
-    trainer.fit()
+def _in_place_of_the_second_save(trainer: Any, work: Callable[[Callable[[], None]], None]) -> None:
+    finish_epoch = trainer._finish_epoch
+
+    def watched(*arguments: Any) -> None:
+        save = functools.partial(finish_epoch, *arguments)
+        work(save) if trainer.progress.epoch == 1 else save()
+
+    trainer._finish_epoch = watched
+
+
+def _with_numbered_steps(save: Callable[[], None], kill_at: int, told: Path | None = None) -> None:
+    with steps_of_saving(kill_at, told):
+        save()
+
+
+def _put_back(before: Path, run_dir: Path) -> None:
+    """Give `run_dir` the files it had; what is held open (the lock, the log of batches) is changed in place."""
+    kept = {path.name for path in before.iterdir()}
+    for path in run_dir.iterdir():
+        if path.name not in kept:
+            path.unlink()
+    for path in before.iterdir():
+        content = path.read_bytes()
+        if not (run_dir / path.name).exists() or (run_dir / path.name).read_bytes() != content:
+            (run_dir / path.name).write_bytes(content)
+
+
+def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of the repository's root with these arguments, in a process that need not import torch anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder, "out"), Path(folder, "err")]
+        code = ended(start(_run_script, name, arguments, *outputs))
+        return subprocess.CompletedProcess([name, *arguments], code or 0, *(path.read_text() for path in outputs))
+
+
+def _run_script(name: str, arguments: tuple[str, ...], out: Path, err: Path) -> None:
+    for number, path in enumerate((out, err), start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    sys.argv = [name, *arguments]
+    importlib.import_module("data_utils.errors").run_command(importlib.import_module(name.removesuffix(".py")).main)
 
 
 def quiet() -> None:

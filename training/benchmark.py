@@ -47,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAULT if failed else EXIT_OK
     from training.benchmarks.accuracy import run_accuracy
 
-    run_accuracy(config, arguments.split, arguments.device, arguments.seeds, epochs=arguments.epochs,
-                 jobs=arguments.jobs, save=arguments.save)  # fmt: skip
-    return EXIT_OK
+    failed = run_accuracy(
+        config, arguments.split, arguments.device, arguments.seeds, epochs=arguments.epochs, jobs=arguments.jobs,
+        save=arguments.save,
+    )  # fmt: skip
+    return EXIT_FAULT if failed else EXIT_OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="settings of both sides")
     parser.add_argument("--epochs", type=_count, help="speed: a trainer's epochs in each round, the first of them left "
                         "out (default: 3, on CUDA 6); accuracy: of each training (default: the config's)")  # fmt: skip
-    parser.add_argument("--save", type=Path, metavar="FOLDER", help="write JSON and CSV there")
+    parser.add_argument("--save", type=Path, metavar="FOLDER", help="write JSON and CSV there, after each measurement")
     speed = parser.add_argument_group("speed")
     speed.add_argument("--sizes", nargs="+", type=_size, default=[(320, 8)], metavar="SIDExBATCH",
                        help="sides in pixels and batch sizes (default: 320x8)")  # fmt: skip

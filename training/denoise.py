@@ -40,7 +40,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--apply", metavar="RUN", help="denoise the prepared set with these weights; needs --out")
     parser.add_argument("--config", help=f"settings of the training (default: {DEFAULT_CONFIG})")
     parser.add_argument("--data", metavar="FILE", help="config whose data set and frame sizes are taken instead")
-    parser.add_argument("--split", type=int, help="split number (default: 1; with --evaluate: the run's)")
+    parser.add_argument("--split", type=int, help="split number (default: 1, or that of the run named)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where --apply puts processed/ and splits/")
     parser.add_argument("--weights", help="denoiser to start training from (default: random weights)")
     parser.add_argument("--accept-changes", action="store_true", help="resume although settings, data or code changed")
@@ -75,14 +75,14 @@ def _train(arguments: argparse.Namespace) -> None:
     from data_utils.config import load_config
     from training.dry_run import require_prepared
 
-    config_path, split, run_dir = arguments.config or DEFAULT_CONFIG, arguments.split or 1, None
+    config_path, split, run_dir = arguments.config or DEFAULT_CONFIG, arguments.split, None
     if arguments.resume is not None:
         from models.weights import DENOISE
         from training.run_folder import resumed_run
 
         run_dir, config, split = resumed_run(arguments.resume, config_path, split, arguments.overrides, DENOISE)
     else:
-        config = _on_data(load_config(config_path), arguments)
+        config, split = _on_data(load_config(config_path), arguments), split if split is not None else 1
     require_prepared(config.dataset, split, arguments.data or config_path)
     audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
     print(f"audit    {audited}")

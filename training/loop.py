@@ -7,8 +7,9 @@ import math
 import secrets
 import shlex
 import signal
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -27,9 +28,11 @@ from training import distributed
 from training.checkpoint import BEST, save_last
 from training.ema import Model, ModelEMA
 from training.foundations import code_part, config_part, data_part
+from training.loss_watch import LossWatch, NonFiniteLossError, Watched, lag_on
 from training.memory import naming_what_to_lower, peak_gigabytes
-from training.open_run import open_run
+from training.open_run import ACCEPT, open_run
 from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from training.prefetch import on_device
 from training.progress import Progress, Score, epochs_table
 from training.run_folder import add_to_record, finish_record
 from training.run_report import RunReport
@@ -37,11 +40,6 @@ from training.run_state import capture, is_finite, seed_generators
 from training.sync_batch_norm import synchronise_batch_norm
 
 Data = TypeVar("Data", bound=EpochFrames)
-FILES_NAMED = 16  # of a batch whose loss is not finite
-
-
-class NonFiniteLossError(ResumableError):
-    """The loss became NaN or infinite; nothing of that batch reached the weights."""
 
 
 class TrainingLoop(abc.ABC, Generic[Model, Data]):
@@ -88,6 +86,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         self.ema = ModelEMA(self.model, config.optim.ema_decay, config.optim.ema_tau)
         if config.optim.sync_batch_norm:
             self.model = synchronise_batch_norm(self.model, self.device)
+        self.loss_lag, self.parameters = lag_on(self.device, self.scaler.is_enabled()), list(self.model.parameters())
         self.progress = Progress()
         self.wandb_id, self.lock = secrets.token_hex(4), None
         self.run_dir = open_run(self, resume, accept_changes)
@@ -128,7 +127,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
 
     @abc.abstractmethod
     def _measure(self) -> dict[str, Any]:
-        """Judge the averaged weights on the validation frames; the result holds `score.key`."""
+        """Judge the averaged weights on the validation frames; returns a dict with `score.key`."""
 
     @abc.abstractmethod
     def _about_model(self) -> str:
@@ -167,8 +166,12 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
                 while self.progress.epoch < self.config.epochs and not self._out_of_patience():
                     row = self._train_one_epoch(report, stop)
                     self._finish_epoch(row | self._validate(), report)
+            if self._out_of_patience() and distributed.is_main():
+                print(self._about_patience(), file=sys.stderr)
             return self._close(time.monotonic() - started)
         except ResumableError as error:
+            if "--resume" not in str(error):
+                error.args = (f"{error}; {self._way_on()} (changed settings after it, with {ACCEPT})",)
             if distributed.is_main():
                 add_to_record(self.run_dir, stopped=str(error))
             raise
@@ -210,28 +213,37 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         config, progress = self.config, self.progress
         self._choose_what_learns(progress.epoch)
         self.model.train()
-        self.train_loader.set_epoch(progress.epoch)
+        following = progress.epoch + 1
+        self.train_loader.set_epoch(progress.epoch, following if following < config.epochs else None)
         n_batches, accumulate = len(self.train_loader), config.optim.accumulate
         steps_per_epoch = math.ceil(n_batches / accumulate)
+        watch = LossWatch(self.terms, progress.epoch + 1, self.optimizer, self.loss_lag)
         sums, images, rate, started = torch.zeros(len(self.terms)), 0, 0.0, time.monotonic()
-        for index, batch in enumerate(self.train_loader):
+        for index, batch in enumerate(on_device(self.train_loader, self.device)):
             rate = learning_rate(progress.step, steps_per_epoch, config)
             set_learning_rate(self.optimizer, rate)
             with naming_what_to_lower("batch_size", config.batch_size, f" optim.accumulate={2 * accumulate}"):
                 losses = self._terms_of(batch)
+                terms = torch.stack([losses[name].detach() for name in self.terms])
+                watched = watch.follow(progress.batches + 1, terms, batch["img_path"])
                 self.scaler.scale(losses["total_loss"] / accumulate).backward()
-                terms = self._checked(losses, batch)
                 if (index + 1) % accumulate == 0 or index + 1 == n_batches:
                     self._step()
 
-            progress.batches += 1
-            sums, images = sums + terms, images + len(batch["img_path"])
-            report.batch(dict(zip(self.terms, terms.tolist(), strict=True)))
+            progress.batches, images = progress.batches + 1, images + len(batch["img_path"])
+            self._note(watched, sums, report)
             self._stop_at_the_edge(stop)
+        self._note(watch.rest(), sums, report)
         means = dict(zip(self.terms, (sums / n_batches).tolist(), strict=True))
         images_per_s = sum(distributed.gathered(images)) / (time.monotonic() - started)
         machine = {"images_per_s": images_per_s, "memory_gb": peak_gigabytes(self.device)}
         return {**means, "lr": rate, **machine}
+
+    def _note(self, watched: Sequence[Watched], sums: Tensor, report: RunReport) -> None:
+        """Report the terms [T] of batches and add them to `sums`, in place."""
+        for number, terms in watched:
+            sums += terms
+            report.batch(number, dict(zip(self.terms, terms.tolist(), strict=True)))
 
     def _stop_at_the_edge(self, stop: StopSignal) -> None:
         """Raise InterruptedRun if a signal came; all processes leave at the same edge, and the main one says so."""
@@ -244,26 +256,10 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         resume = f"{self.command} --resume {shlex.quote(str(self.run_dir))}"
         return f"epoch {self.saved_epoch} is saved; go on with: {resume}"
 
-    def _checked(self, losses: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Tensor:
-        """Return the values of `terms` on the CPU; a loss that is not finite is refused before it reaches the weights.
-
-        This is the one wait for a GPU in a step, with the backward pass under way.
-        """
-        own = torch.stack([losses[name].detach() for name in self.terms])
-        terms = (distributed.summed(own) / distributed.world_size()).cpu()
-        if not torch.isfinite(terms[0]):
-            values = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.terms, terms.tolist(), strict=True))
-            files = ", ".join(Path(path).name for path in batch["img_path"][:FILES_NAMED])
-            raise NonFiniteLossError(
-                f"the loss is not finite in epoch {self.progress.epoch + 1}: {values}; files: {files}; look at them, "
-                "or start again with a lower lr0 or run.precision=fp32"
-            )
-        return terms
-
     def _step(self) -> None:
-        distributed.average_gradients(self.model.parameters())
+        distributed.average_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
-        clip_gradients(self.model.parameters(), self.config.optim.clip_grad)
+        clip_gradients(self.parameters, self.config.optim.clip_grad)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -285,21 +281,21 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     def _finish_epoch(self, row: dict[str, Any], report: RunReport) -> None:
         progress, key = self.progress, self.score.key
         if not is_finite(self.model):  # spoiled by the epoch's last step, whose loss was still finite
-            where = f"after epoch {progress.epoch + 1}, which is not saved"
-            raise NonFiniteLossError(f"the weights are not finite {where}; start again with a lower lr0")
+            raise NonFiniteLossError(f"weights not finite after epoch {progress.epoch + 1}, not saved; lower lr0")
         progress.epoch += 1
-        is_best = key in row and progress.is_better(row[key])
-        if is_best:
+        if is_best := key in row and progress.is_better(row[key]):
             progress.best_score, progress.best_epoch = row[key], progress.epoch
-        if not distributed.is_main():
-            return
-        if is_best:
-            where = {"task": self.task, "split": self.split, "run": self.run_dir.name}
-            meta = {**where, "epoch": progress.epoch, "metrics": {f"val_{key}": row[key]}}
-            save_model(self.run_dir / BEST, self.ema.model, self.config, meta)
-        report.epoch(row)
-        save_last(self.run_dir, capture(self))
-        self.saved_epoch = progress.epoch
+        if distributed.is_main():
+            if is_best:
+                self._save_best({f"val_{key}": row[key]})
+            report.epoch(row)
+            save_last(self.run_dir, capture(self))
+            self.saved_epoch = progress.epoch
+
+    def _save_best(self, metrics: dict[str, Any]) -> None:
+        """Save the averaged weights, the best so far by `metrics`."""
+        meta = {"task": self.task, "split": self.split, "run": self.run_dir.name, "epoch": self.progress.epoch}
+        save_model(self.run_dir / BEST, self.ema.model, self.config, meta | {"metrics": metrics})
 
     def _close(self, seconds: float) -> dict[str, Any]:
         progress = self.progress
@@ -320,6 +316,14 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         """Move images [B, 3, H, W] to the device as float in [0, 1], in the memory layout of the model."""
         images = as_float(images, self.device)
         return images.contiguous(memory_format=torch.channels_last) if self.config.run.channels_last else images
+
+    def _about_patience(self) -> str:
+        epochs, patience = self.progress.epoch, self.config.patience
+        return (
+            f"note: ended by patience = {patience} after epoch {epochs}, the last {epochs - self.progress.best_epoch} "
+            f"of which brought no better {self.score.label}; to train on: {self.command} --resume "
+            f"{shlex.quote(str(self.run_dir))} patience={patience + self.config.epochs} {ACCEPT}"
+        )
 
     def _out_of_patience(self) -> bool:
         progress = self.progress

@@ -45,16 +45,17 @@ def new_run_dir(config: Config, split: int, task: str = DETECTION) -> Path:
 
 
 def resumed_run(
-    asked: str, config_path: str, split: int, overrides: list[str], task: str = DETECTION
+    asked: str, config_path: str, split: int | None, overrides: list[str], task: str = DETECTION
 ) -> tuple[Path, Config, int]:
     """Resolve `--resume [RUN]` into run folder, its settings with `overrides` laid over, and its split.
 
-    Raises InputError when there is no such run, or when it is one of another task. Whether it may go on with other
+    split: None for the run's own; without RUN, the newest of split 1. Raises InputError when there is no such run, or
+    when it is one of another task or split. Whether it may go on with other
     settings than it had is for training/open_run.py to say.
     """
     if "=" in asked and not Path(asked).exists():
         raise InputError(f"--resume {asked}: a setting stands where the run folder goes; write --resume RUN {asked}")
-    run_dir = newest_run_dir(load_config(config_path), split, task) if asked == "newest" else Path(asked)
+    run_dir = newest_run_dir(load_config(config_path), split or 1, task) if asked == "newest" else Path(asked)
     if run_dir.is_file():
         run_dir = run_dir.parent
     record = read_record(run_dir)
@@ -62,6 +63,8 @@ def resumed_run(
     if not isinstance(its_split, int):
         raise InputError(f"--resume {asked}: not a run folder (no readable {RUN_RECORD} in {run_dir})")
     check_task(record, task, str(run_dir))
+    if split not in (None, its_split):
+        raise InputError(f"--split {split}: {run_dir} is a run of split {its_split} and goes on there; leave it out")
     return run_dir, load_config(run_dir / "config.yaml", overrides), its_split
 
 

@@ -36,10 +36,10 @@ class RunReport:
         if self._log is not None:
             self._log.close()
 
-    def batch(self, terms: Mapping[str, float]) -> None:
-        """Tell of one batch of the epoch that is under way."""
+    def batch(self, number: int, terms: Mapping[str, float]) -> None:
+        """Tell of one batch of the epoch that is under way, by its number in the run."""
         if self._log is not None and self._printer is not None:
-            self._log.batch(self.progress.epoch + 1, self.progress.batches, dict(terms))
+            self._log.batch(self.progress.epoch + 1, number, dict(terms))
             self._printer.batch()
 
     def epoch(self, row: dict[str, Any]) -> None:

@@ -17,14 +17,17 @@ from data_utils.splitting.split_list import checked_train_list
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import logged_metrics
 from evaluation.predictions import as_float, predict
+from evaluation.stored_pass import store_pass
 from models.compilation import compile_detector, require_compiler
 from models.precision import autocast
 from models.sr_window import windows_of
-from models.sre_yolo import SREYOLO
-from models.weights import DETECTION
+from models.sre_yolo import SREYOLO, largest_stride
+from models.weights import DETECTION, weights_hash
 from training import distributed
-from training.loop import NonFiniteLossError, TrainingLoop
+from training.checkpoint import BEST
+from training.loop import TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
+from training.loss_watch import NonFiniteLossError
 from training.optim import n_frozen_layers, part_rate_factor
 from training.panels import save_panel
 from training.pretrain import initialise
@@ -93,7 +96,24 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         freeze, n_layers = self.config.optim.freeze, len(model.backbone.layers)
         if freeze > n_layers or (freeze == n_layers and model.sr_branch is None):
             raise InputError(f"optim.freeze = {freeze}: of {n_layers} detector layers none would learn; freeze fewer")
+        self._refuse_a_single_cell(model)
         return str(self._initialised)
+
+    def _refuse_a_single_cell(self, model: SREYOLO) -> None:
+        """Raise InputError where a training batch is one frame whose coarsest map is one cell: BatchNorm has no spread.
+
+        Under synchronised BatchNorm the frames of all processes count.
+        """
+        config, n_frames, world = self.config, len(self.train_set), self.shard.world_size
+        whole, rest = divmod(n_frames, config.batch_size)
+        batches = [config.batch_size] * min(whole, 1) + [rest] * (rest >= world)  # see EpochBatches
+        fewest = min(batches, default=0) // (1 if config.optim.sync_batch_norm else world)
+        if config.detects and config.imgsz_lr == largest_stride(model) and fewest == 1:
+            raise InputError(
+                f"imgsz_lr = {config.imgsz_lr}: of {n_frames} frames in batches of {config.batch_size} a "
+                "process gets a single one, whose coarsest map is one cell: BatchNorm finds no spread in it; take "
+                f"imgsz_lr={2 * config.imgsz_lr}, or another batch_size"
+            )
 
     def _record(self) -> dict[str, Any]:
         return {"initialised": self._initialised.record()}
@@ -130,7 +150,14 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         place = {path.stem: number for number, path in enumerate(self.val_set.image_paths)}
         results = sorted(chain(*distributed.gathered(results)), key=lambda result: place[result.stem])
         quality = ReconstructionQuality.merged(distributed.gathered(quality))
+        self._val_results = results
         return distributed.from_main(lambda: logged_metrics(results, config, quality, self.sizes))
+
+    def _save_best(self, metrics: dict[str, Any]) -> None:
+        super()._save_best(metrics)
+        epoch, sha256 = self.progress.epoch, weights_hash(self.ema.model.state_dict())
+        about = {"weights": str(self.run_dir / BEST), "weights_sha256": sha256, "epoch": epoch, "notes": []}
+        store_pass(self.run_dir, self._val_results, self.config, self.split, "val", self.sizes, about)
 
     def _about_model(self) -> str:
         counts = self.model.count_params()

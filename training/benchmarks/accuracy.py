@@ -8,7 +8,7 @@ import json
 import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import torch
 from data_utils.atomic import write_csv, write_text
 from data_utils.config import override_config
 from data_utils.config_sections import Config
-from data_utils.errors import ResumableError
+from data_utils.errors import InputError
 from data_utils.processes import available_cores, start_worker
 from evaluation.evaluation_set import open_evaluation_set
 from evaluation.metrics import logged_metrics
@@ -38,7 +38,8 @@ from training.trainer import Trainer
 
 PARTS = ("val", "test")
 SCORES = ("ap50", "map50_95")
-COLUMNS = ("side", "seed", "epochs", "precision", *(f"{part}_{score}" for part in PARTS for score in SCORES))
+SCORED = tuple(f"{part}_{score}" for part in PARTS for score in SCORES)
+COLUMNS = ("side", "seed", "epochs", "precision", *SCORED, "missing")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,12 @@ def run_accuracy(
     epochs: int | None,
     jobs: int,
     save: Path | None,
-) -> None:
-    """Train both sides once for each seed, `jobs` at a time; print and save the scores of the last epoch's weights."""
+) -> int:
+    """Train both sides once for each seed, `jobs` at a time; print and save the scores of the last epoch's weights.
+
+    The files are written anew after each training. One that fails says why in the table, and the others go on;
+    returns how many did.
+    """
     device = pick_device(device_name)
     ultralytics_module("utils")  # writes its settings once, before several processes would at the same time
     epochs = epochs or config.epochs
@@ -77,13 +82,22 @@ def run_accuracy(
                 copied = copy_frames(config, split, folder, config.imgsz_lr, ("train", *PARTS))
                 own = override_config(copied, [*settings, f"seed={seed}"])
                 trainings.append(Training(side, own, split, folder, device.type, threads))
-        rows = _train_all(trainings, jobs)
-    means = mean_scores(rows)
-    print(format_table(COLUMNS, [[_cell(row.get(name)) for name in COLUMNS] for row in [*rows, *means]]))
-    if save:
         notes = describe_machine(device) | {"split": split, "jobs": jobs, "threads_each": threads}
-        write_text(save / f"accuracy_{device.type}.json", json.dumps(notes | {"rows": rows, "means": means}, indent=1))
-        write_csv(save / f"accuracy_{device.type}.csv", COLUMNS, [*rows, *means])
+        rows: list[dict[str, Any]] = []
+        for row in _trained(trainings, jobs):
+            rows = sorted([*rows, row], key=lambda each: (each["side"], each["seed"]))
+            if save:
+                _save(save, device.type, notes, rows)
+    lines = [*rows, *mean_scores(rows)]
+    print(format_table(COLUMNS, [[_cell(row.get(name)) for name in COLUMNS] for row in lines]))
+    return sum("missing" in row for row in rows)
+
+
+def _save(folder: Path, device_type: str, notes: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+    """Write what has been found so far."""
+    means = mean_scores(rows)
+    write_text(folder / f"accuracy_{device_type}.json", json.dumps({**notes, "rows": rows, "means": means}, indent=1))
+    write_csv(folder / f"accuracy_{device_type}.csv", COLUMNS, [*rows, *means])
 
 
 def train_and_score(training: Training) -> dict[str, Any]:
@@ -120,27 +134,35 @@ def score(weights: Path, config: Config, split: int, device: torch.device) -> di
 
 
 def mean_scores(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the mean of each side over its seeds, and ours minus theirs."""
-    names = COLUMNS[4:]
+    """Return the mean of each side over its seeds, and ours minus theirs; nothing while their seeds differ."""
+    scored = [row for row in rows if not row.get("missing")]
+    seeds = [{row["seed"] for row in scored if row["side"] == side} for side in ("ours", "ultralytics")]
+    if not seeds[0] or seeds[0] != seeds[1]:
+        return []
     means = {
-        side: {name: statistics.mean(row[name] for row in rows if row["side"] == side) for name in names}
+        side: {name: statistics.mean(row[name] for row in scored if row["side"] == side) for name in SCORED}
         for side in ("ours", "ultralytics")
     }
-    difference = {name: means["ours"][name] - means["ultralytics"][name] for name in names}
+    difference = {name: means["ours"][name] - means["ultralytics"][name] for name in SCORED}
     lines = [{"side": side, "seed": "mean", **{n: round(v, 4) for n, v in means[side].items()}} for side in means]
     return [*lines, {"side": "ours - ultralytics", "seed": "mean", **{n: round(v, 4) for n, v in difference.items()}}]
 
 
-def _train_all(trainings: Sequence[Training], jobs: int) -> list[dict[str, Any]]:
-    rows = []
+def _trained(trainings: Sequence[Training], jobs: int) -> Iterator[dict[str, Any]]:
+    """Train all, `jobs` at a time, and yield the row of each as it ends."""
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), start_worker) as pool:
-        try:
-            for done in as_completed([pool.submit(train_and_score, training) for training in trainings]):
-                rows.append(done.result())
-                print(" ".join(f"{name} {_cell(value)}" for name, value in rows[-1].items()), flush=True)
-        except BrokenProcessPool:
-            raise ResumableError("a training process died, perhaps for want of memory; try --jobs 1") from None
-    return sorted(rows, key=lambda row: (row["side"], row["seed"]))
+        work = {pool.submit(train_and_score, training): training for training in trainings}
+        for done in as_completed(work):
+            config = work[done].config
+            row = {"side": work[done].side, "seed": config.seed, "epochs": config.epochs}
+            try:
+                row = done.result()
+            except BrokenProcessPool:
+                row["missing"] = "a training process died, perhaps for want of memory; try --jobs 1"
+            except (InputError, RuntimeError) as error:
+                row["missing"] = " ".join(str(error).split())[:300]
+            print(" ".join(f"{name} {_cell(value)}" for name, value in row.items()), flush=True)
+            yield row
 
 
 def _precision(training: Training, device: torch.device) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import multiprocessing
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from data_utils.atomic import write_csv, write_text
 from data_utils.config import override_config
 from data_utils.config_sections import Config
-from data_utils.errors import InputError, ResumableError
+from data_utils.errors import InputError
 from data_utils.processes import start_worker
 from evaluation.report import format_table
 from models.precision import pick_precision
@@ -31,7 +32,7 @@ from training.benchmarks.sides import Job, measure
 
 COLUMNS = (
     *("side", "precision", "compile", "imgsz", "batch"),
-    *("images_per_s", "lowest", "highest", "peak_mb", "threads", "rounds"),
+    *("images_per_s", "lowest", "highest", "peak_mb", "threads", "rounds", "missing"),
 )
 RATIOS = ("ratio", "precision", "imgsz", "batch", "of_medians", "lowest", "highest")
 EPOCHS = {"cpu": 3, "cuda": 6}  # of a trainer in each round, the first to warm up
@@ -40,7 +41,7 @@ SECONDS = {"cpu": 6.0, "cuda": 2.0}  # the bare steps and the loader alone, at l
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; `values` gets images/s of each round."""
+    """One line of the table; `values` gets images/s of each round, `missing` why one failed and none followed."""
 
     side: str
     precision: str
@@ -50,6 +51,7 @@ class Row:
     values: list[float] = field(default_factory=list)
     peaks: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
     @property
     def label(self) -> str:
@@ -58,10 +60,11 @@ class Row:
         return f"{self.side} {self.precision}{compiled}, {self.side_px} px x {self.batch}"
 
     def cells(self) -> dict[str, Any]:
-        """Return the row as it is saved: the median over the rounds, and their lowest and highest."""
+        """Return the row as it is saved: the median over the rounds, their lowest and highest; None for no round."""
         values = [round(value, 1) for value in self.values]
-        numbers = (round(statistics.median(values), 1), min(values), max(values), max(self.peaks, default=None))
-        counts = (max(self.threads, default=None), len(values))
+        median = round(statistics.median(values), 1) if values else None
+        numbers = (median, min(values, default=None), max(values, default=None), max(self.peaks, default=None))
+        counts = (max(self.threads, default=None), len(values), *(self.missing or [None]))
         names = (self.side, self.precision, self.compiled, self.side_px, self.batch)
         return dict(zip(COLUMNS, (*names, *numbers, *counts), strict=True))
 
@@ -83,29 +86,35 @@ def run_speed(
     """Measure, print, and save as JSON and CSV into the folder `save`; `sizes` are (side in pixels, batch).
 
     A round is `epochs` of each trainer and at least `seconds` of the bare steps and of loading. limit: training frames
-    used at most. A row that fails is reported and left out of the table; returns how many did.
+    used at most. The files are written anew after each measurement, so that a command that is cut off leaves what it
+    had found. A row that fails says why in the table; returns how many did.
     """
     device = pick_device(device_name)
     rows = planned_rows(device, sizes, with_compile=with_compile, precisions=precisions)
-    with tempfile.TemporaryDirectory(prefix="sre-yolo-speed-") as scratch:
-        sets = prepare_copies(config, split, Path(scratch), sizes, limit)
-        frames = {f"{side}x{batch}": len(_listed(each, split)) for (side, batch), each in sets.items()}
-        epochs, seconds = epochs or EPOCHS[device.type], seconds or SECONDS[device.type]
-        failed = _measure_in_turn(rows, sets, split, device.type, rounds, epochs, seconds)
-    rows = [row for row in rows if row.label not in failed]
-    lines, ratios = [row.cells() for row in rows], ratios_of(rows)
+    epochs, seconds = epochs or EPOCHS[device.type], seconds or SECONDS[device.type]
     notes = describe_machine(device) | {
         "split": split, "epochs_a_round": epochs, "seconds_a_round": seconds, "workers": str(config.run.workers),
-        "frames": frames, "failed": failed, "native_bf16": has_bf16(device),
+        "rounds_asked_for": rounds, "native_bf16": has_bf16(device),
     }  # fmt: skip
-    print(_as_table(COLUMNS, lines), _as_table(RATIOS, ratios), sep="\n\n")
+    with tempfile.TemporaryDirectory(prefix="sre-yolo-speed-") as scratch:
+        sets = prepare_copies(config, split, Path(scratch), sizes, limit)
+        notes["frames"] = {f"{side}x{batch}": len(_listed(each, split)) for (side, batch), each in sets.items()}
+        for _ in _measured_in_turn(rows, sets, split, device.type, rounds, epochs, seconds):
+            if save:
+                _save(save, device.type, notes, rows)
+    print(_as_table(COLUMNS, [row.cells() for row in rows]), _as_table(RATIOS, ratios_of(rows)), sep="\n\n")
     if not has_bf16(device):
         print("\nbf16 is not measured: this device has no native bf16, and emulated it is slower than fp32")
-    if save:
-        write_text(save / f"speed_{device.type}.json", json.dumps(notes | {"rows": lines, "ratios": ratios}, indent=1))
-        write_csv(save / f"speed_{device.type}.csv", COLUMNS, lines)
-        write_csv(save / f"speed_{device.type}_ratios.csv", RATIOS, ratios)
-    return len(failed)
+    return sum(bool(row.missing) for row in rows)
+
+
+def _save(folder: Path, device_type: str, notes: Mapping[str, Any], rows: Sequence[Row]) -> None:
+    """Write what has been found so far: rows that were measured, or that failed."""
+    lines, ratios = [row.cells() for row in rows if row.values or row.missing], ratios_of(rows)
+    record = {**notes, "rows": lines, "ratios": ratios}
+    write_text(folder / f"speed_{device_type}.json", json.dumps(record, indent=1))
+    write_csv(folder / f"speed_{device_type}.csv", COLUMNS, lines)
+    write_csv(folder / f"speed_{device_type}_ratios.csv", RATIOS, ratios)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -153,7 +162,8 @@ def prepare_copies(
 def ratios_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Compare ours with ultralytics' trainer, with the bare steps, and the loader with ours, round by round.
 
-    On a CPU, ultralytics' one precision, fp32, is what both of ours are compared with.
+    On a CPU, ultralytics' one precision, fp32, is what both of ours are compared with. Rounds that one of two rows
+    lacks are left out of their ratio.
     """
     found = []
     for ours in (row for row in rows if row.side == "ours"):
@@ -166,15 +176,18 @@ def ratios_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
         pairs = [(f"{label} / {row.side}", ours, row) for row in (*same, *bare)]
         pairs += [(f"loader / {label}", row, ours) for row in loader]
         for name, upper, lower in pairs:
-            each = [a / b for a, b in zip(upper.values, lower.values, strict=True)]
-            middle = statistics.median(upper.values) / statistics.median(lower.values)
+            both = list(zip(upper.values, lower.values, strict=False))
+            if not both:
+                continue
+            each = [a / b for a, b in both]
+            middle = statistics.median(a for a, _ in both) / statistics.median(b for _, b in both)
             numbers = (round(value, 2) for value in (middle, min(each), max(each)))
             place = (ours.precision, ours.side_px, ours.batch)
             found.append(dict(zip(RATIOS, (name, *place, *numbers), strict=True)))
     return found
 
 
-def _measure_in_turn(
+def _measured_in_turn(
     rows: Sequence[Row],
     sets: Mapping[tuple[int, int], Config],
     split: int,
@@ -182,40 +195,48 @@ def _measure_in_turn(
     rounds: int,
     epochs: int,
     seconds: float,
-) -> dict[str, str]:
-    """Let the rows take turns, `rounds` times; each trainer has a process of its own, which lives on between turns.
-
-    Returns {row: why} of those that failed.
-    """
-    failed: dict[str, str] = {}
-    threads, spawn = torch.get_num_threads(), multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, start_worker) as theirs, ProcessPoolExecutor(1, spawn, start_worker) as own:
+) -> Iterator[Row]:
+    """Let the rows take turns, `rounds` times, and yield each after its turn; one that failed gets no other."""
+    threads = torch.get_num_threads()
+    with _Processes() as processes:
         for number in range(rounds):
-            for row in (row for row in rows if row.label not in failed):
+            for row in (row for row in rows if not row.missing):
                 copied = sets[row.side_px, row.batch]
                 config = override_config(copied, [f"epochs={epochs}", f"run.compile={row.compiled}"])
                 precision = row.precision if row.side != "loader" else "fp32"
                 folder = Path(config.dataset.processed)
                 job = Job(row.side, config, split, folder, device, precision, seconds, threads)
-                pool = theirs if row.side.startswith("ultralytics") else own
                 try:
-                    result = _result_of(pool.submit(measure, job), row.side)
+                    result = processes.measured(job)
                 except (InputError, RuntimeError) as error:  # no compiler, no memory...: the other rows still count
-                    failed[row.label] = " ".join(str(error).split())[:300]
-                    print(f"failed   {row.label}: {failed[row.label]}", file=sys.stderr, flush=True)
-                    continue
-                row.values.append(result["images_per_s"])
-                row.threads.append(result["threads"])
-                row.peaks.extend([result["peak_mb"]] if result["peak_mb"] else [])
-                print(f"round {number + 1}  {row.label:<44}{result['images_per_s']:9.1f} images/s", flush=True)
-    return failed
+                    row.missing.append(" ".join(str(error).split())[:300])
+                    print(f"failed   {row.label}: {row.missing[0]}", file=sys.stderr, flush=True)
+                else:
+                    row.values.append(result["images_per_s"])
+                    row.threads.append(result["threads"])
+                    row.peaks.extend([result["peak_mb"]] if result["peak_mb"] else [])
+                    print(f"round {number + 1}  {row.label:<44}{result['images_per_s']:9.1f} images/s", flush=True)
+                yield row
 
 
-def _result_of(measured: Future[dict[str, Any]], side: str) -> dict[str, Any]:
-    try:
-        return measured.result()
-    except BrokenProcessPool:
-        raise ResumableError(f"the process that measured {side} died, perhaps for want of memory") from None
+class _Processes(contextlib.ExitStack):
+    """A process for ultralytics' trainer and one for ours, which live on between turns; a dead one is replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pools: dict[bool, ProcessPoolExecutor] = {}
+
+    def measured(self, job: Job) -> dict[str, Any]:
+        """Run `measure` in its side's process; raises RuntimeError when that process died, and what it raised."""
+        theirs = job.side.startswith("ultralytics")
+        if theirs not in self._pools:
+            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_worker)
+            self._pools[theirs] = self.enter_context(pool)
+        try:
+            return self._pools[theirs].submit(measure, job).result()
+        except BrokenProcessPool:
+            del self._pools[theirs]
+            raise RuntimeError(f"the process that measured {job.side} died, perhaps for want of memory") from None
 
 
 def _listed(config: Config, split: int) -> list[str]:

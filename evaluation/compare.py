@@ -1,0 +1,174 @@
+"""Is B better than A? `python -m evaluation.compare A B` compares two models on the same frames, patient by patient.
+
+A and B are run folders or predictions_*.jsonl files. With --splits 1 2 3 (or --seeds 0 1 2) both hold {split} ({seed}),
+and Wilcoxon's signed-rank test over them stands beside the paired bootstrap of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from data_utils.errors import InputError, run_command
+
+HEADERS = ("measure", "A", "B", "B - A", "95 % interval", "p", "detectable", "patients for 0.02")
+
+
+def compare(first: Path, second: Path, data: str, resamples: int | None = None) -> dict[str, Any]:
+    """Compare two stored passes on `data`; returns {"about": ..., "pairs": {measure: Pair}}.
+
+    Thresholds are each model's own, chosen on validation predictions. Raises InputError when a pass is missing or the
+    two were not scored on the same frames under the same settings.
+    """
+    from evaluation.bootstrap import units_of
+    from evaluation.headline import Scoring
+    from evaluation.paired import paired_intervals
+    from evaluation.prediction_file import load
+    from evaluation.score import chosen_threshold, validation_pass
+
+    passes = [load(find_pass(place, data)) for place in (first, second)]
+    settings = [Scoring.from_dict(stored.about["scoring"]) for stored in passes]
+    if settings[0].names != settings[1].names:
+        raise InputError(f"{second}: classes {list(settings[1].names)}, but {first} has {list(settings[0].names)}")
+    scoring = settings[0]
+    if resamples is not None:
+        scoring = replace(scoring, eval=scoring.eval.model_copy(update={"resamples": resamples}))
+    thresholds = [chosen_threshold(stored, validation_pass(stored), scoring) for stored in passes]
+    pairs = paired_intervals(passes[0].results, passes[1].results, scoring, (thresholds[0].value, thresholds[1].value))
+    about = {
+        "first": str(passes[0].path),
+        "second": str(passes[1].path),
+        "label": passes[0].about["label"],
+        "n_frames": len(passes[0].results),
+        "n_units": len(units_of(passes[0].results)[1]),
+        "unit": passes[0].about.get("unit", "frame"),
+        "n_resamples": scoring.eval.resamples,
+        "thresholds": [asdict(threshold) for threshold in thresholds],
+        "notes": [*passes[0].notes, *passes[1].notes],
+    }
+    return {"about": about, "pairs": pairs}
+
+
+def find_pass(place: Path, data: str) -> Path:
+    """Return the one prediction file on `data` that `place`, a file or run folder, is or holds."""
+    from evaluation.score import find_predictions, read_about
+
+    if place.is_file():
+        return place
+    if not place.exists():
+        raise InputError(f"{place}: no such run folder or prediction file")
+    own = [path for path in find_predictions(place) if read_about(path).get("data") == data]
+    if len(own) != 1:
+        names = ", ".join(path.name for path in own) or "none"
+        raise InputError(
+            f"{place}: needs one prediction file on {data}, found {names}; run `python evaluate.py --data {data}`, or "
+            "name the file itself"
+        )
+    return own[0]
+
+
+def report(compared: Mapping[str, Any]) -> str:
+    """Lay out one comparison: table, plain words for AP50 and its size buckets, and what the data can show."""
+    from evaluation.paired import ASKED, in_words
+    from evaluation.report import format_table
+
+    about, pairs = compared["about"], compared["pairs"]
+    rows = [_row(name, pair) for name, pair in pairs.items() if pair.difference.value is not None]
+    lines = [
+        f"A {about['first']}\nB {about['second']}\non {about['label']}: {about['n_frames']} frames, {about['n_units']} "
+        f"{about['unit']}s, {about['n_resamples']} resamples of them, the same for both",
+        format_table(HEADERS, rows),
+        "\n".join(in_words(name, pair) for name, pair in pairs.items() if name.startswith(("ap50", "froc_mean"))),
+    ]
+    headline = pairs["ap50"]
+    if headline.detectable is not None:
+        lines.append(
+            f"With {about['n_units']} {about['unit']}s the smallest difference in AP50 found in 80 % of studies is "
+            f"{headline.detectable:.3f}; a difference of {ASKED:g} would need about {headline.patients_for_asked:,}."
+        )
+    if about["unit"] != "patient":
+        lines.append(f"Frames are grouped by {about['unit']}, not by patient: intervals may be too narrow.")
+    lines.append(
+        "A dozen measures are compared at once and none of the intervals allows for that: decide before looking which "
+        "one answers the question."
+    )
+    return "\n\n".join([*lines, *about["notes"]])
+
+
+def over_repeats(compared: Sequence[Mapping[str, Any]], what: str) -> str:
+    """Return Wilcoxon's test of each measure over splits or seeds, and how small its p can be at all."""
+    from evaluation.paired import pooled, signed_rank
+    from evaluation.report import format_table, format_value
+
+    tables, rows, least = [one["pairs"] for one in compared], [], 1.0
+    for name in tables[0]:
+        first, second = pooled(tables, name)
+        if not first:
+            continue
+        p, least = signed_rank(first, second)
+        mean = sum(b - a for a, b in zip(first, second, strict=True)) / len(first)
+        rows.append([name, str(len(first)), f"{mean:+.3f}", format_value(p)])
+    note = f"Wilcoxon's signed-rank test over {len(tables)} {what} cannot give a p below {least:.3g}"
+    verdict = ": it cannot show a difference at the 5 % level, whatever the values." if least > 0.05 else "."
+    return f"{format_table(('measure', what, 'mean B - A', 'p'), rows)}\n\n{note}{verdict}"
+
+
+def _row(name: str, pair: Any) -> list[str]:
+    from evaluation.report import format_value
+
+    bounds = "" if pair.difference.low is None else f"[{pair.difference.low:.3f}, {pair.difference.high:.3f}]"
+    numbers = [format_value(value) for value in (pair.first.value, pair.second.value)]
+    needed = "" if pair.patients_for_asked is None else f"{pair.patients_for_asked:,}"
+    small = ["" if value is None else f"{value:.3f}" for value in (pair.p, pair.detectable)]
+    return [name, *numbers, f"{pair.difference.value:+.3f}", bounds, *small, needed]
+
+
+def _filled(place: str, key: str | None, value: int | None) -> Path:
+    if key is None:
+        return Path(place)
+    if f"{{{key}}}" not in place:
+        raise InputError(f"{place}: with --{key}s the path needs {{{key}}} where its number stands")
+    return Path(place.replace(f"{{{key}}}", str(value)))
+
+
+def _plain(compared: Mapping[str, Any]) -> dict[str, Any]:
+    return {"about": compared["about"], "pairs": {name: asdict(pair) for name, pair in compared["pairs"].items()}}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compare, print, and save if asked."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("first", metavar="A", help="run folder or prediction file of the first model")
+    parser.add_argument("second", metavar="B", help="of the second")
+    parser.add_argument("--data", default="test", help="test, val or an external set (default: %(default)s)")
+    repeats = parser.add_mutually_exclusive_group()
+    repeats.add_argument("--splits", nargs="+", type=int, help="split numbers, put where A and B say {split}")
+    repeats.add_argument("--seeds", nargs="+", type=int, help="seeds, put where A and B say {seed}")
+    parser.add_argument("--resamples", type=int, help="of the patients (default: as evaluated)")
+    parser.add_argument("--save", type=Path, metavar="JSON", help="also write the numbers there")
+    arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    key = "split" if arguments.splits else "seed" if arguments.seeds else None
+    compared = [
+        compare(_filled(arguments.first, key, number), _filled(arguments.second, key, number), arguments.data,
+                arguments.resamples)
+        for number in arguments.splits or arguments.seeds or [None]
+    ]  # fmt: skip
+    print("\n\n".join(report(one) for one in compared))
+    if key is not None:
+        print("\n" + over_repeats(compared, f"{key}s"))
+    if arguments.save:
+        from data_utils.atomic import write_text
+
+        write_text(arguments.save, json.dumps([_plain(one) for one in compared], indent=1, allow_nan=False) + "\n")
+        print(f"\nwritten: {arguments.save}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,79 @@
+"""The intervals: scipy as oracle, whole patients drawn, and what cannot be resampled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_samples import frame_result
+from scipy.stats import bootstrap as scipy_bootstrap
+
+from evaluation.average_precision import ratio
+from evaluation.bootstrap import interval, intervals, resample_weights, share_on_other_side, units_of
+
+VALUES = np.random.default_rng(5).exponential(size=40)
+
+
+def mean(weights):
+    return weights @ VALUES / weights.sum(axis=1)
+
+
+def test_the_intervals_are_scipys():
+    measured = intervals({"mean": mean}, len(VALUES), 20_000)["mean"]
+    for method, low, high in (
+        ("percentile", measured.low, measured.high),
+        ("BCa", measured.bca_low, measured.bca_high),
+    ):
+        theirs = scipy_bootstrap((VALUES,), np.mean, n_resamples=20_000, method=method, rng=0).confidence_interval
+        assert (low, high) == (pytest.approx(theirs.low, abs=0.01), pytest.approx(theirs.high, abs=0.01))
+    assert measured.value == pytest.approx(VALUES.mean())
+    assert measured.se == pytest.approx(VALUES.std() / np.sqrt(len(VALUES)), rel=0.05)
+
+
+def test_the_same_seed_draws_the_same_patients_for_every_number():
+    twice = intervals({"a": mean, "b": lambda weights: 2 * mean(weights)}, len(VALUES), 100)
+    assert twice["b"].low == pytest.approx(2 * twice["a"].low)
+    assert (resample_weights(7, 50, 1) == resample_weights(7, 50, 1)).all()
+    assert (resample_weights(7, 50, 1).sum(axis=1) == 7).all()
+    assert not (resample_weights(7, 50, 1) == resample_weights(7, 50, 2)).all()
+
+
+def test_frames_of_one_group_are_drawn_together_and_unknown_ones_alone():
+
+    results = [
+        replace(frame_result(stem=stem), group=group) for stem, group in (("a", "p"), ("b", ""), ("c", "p"), ("d", ""))
+    ]
+    units, names = units_of(results)
+    assert units.tolist() == [0, 1, 0, 2]
+    assert len(names) == 3
+
+
+def test_what_cannot_be_resampled_has_a_value_and_no_interval():
+    one = intervals({"mean": lambda weights: np.ones(len(weights))}, 1, 100)["mean"]
+    assert (one.value, one.low, one.bca_low, one.se) == (1.0, None, None, None)
+    assert intervals({"mean": mean}, 40, 0)["mean"].low is None
+    assert intervals({"none": mean}, 0)["none"].value is None
+
+
+def test_a_number_hardly_ever_defined_gets_no_interval():
+    def rare(weights):  # of the first unit alone: absent from a third of the resamples, or from nearly all
+        return ratio(weights[:, 0], weights[:, 0])
+
+    kept = intervals({"rare": rare}, 5, 400)["rare"]
+    assert (kept.value, kept.low, kept.high) == (1.0, 1.0, 1.0)
+    assert 200 < kept.n_resamples < 320
+    mostly_absent = interval(1.0, np.append(np.full(90, np.nan), np.ones(10)), np.ones(5))
+    assert (mostly_absent.value, mostly_absent.low, mostly_absent.n_resamples) == (1.0, None, 10)
+    assert interval(np.nan, np.ones(10), np.ones(5)).value is None
+
+
+def test_a_constant_has_an_interval_of_no_width():
+    same = interval(0.5, np.full(100, 0.5), np.full(10, 0.5))
+    assert (same.low, same.high, same.bca_low, same.bca_high, same.se) == (0.5, 0.5, 0.5, 0.5, 0.0)
+
+
+def test_p_is_twice_the_smaller_share_and_never_zero():
+    assert share_on_other_side(np.arange(1, 100)) == pytest.approx(2 / 100)
+    assert share_on_other_side(np.array([-1.0, 1.0, np.nan])) == 1.0
+    assert share_on_other_side(np.concatenate([-np.ones(9), np.ones(90)])) == pytest.approx(2 * 10 / 100)

@@ -1,0 +1,57 @@
+"""The compare command on stored passes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from test_score import results, write_pass
+
+from data_utils.errors import InputError
+from evaluation.compare import main
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two models on three splits: the second finds only what it is sure of."""
+    from dataclasses import replace
+
+    for split in (1, 2, 3):
+        frames = results(split)
+        sure = [replace(r, detections=r.detections.above(0.7)) for r in frames]
+        for name, found in (("a", frames), ("b", sure)):
+            folder = tmp_path / f"{name}{split}"
+            folder.mkdir()
+            write_pass(folder, "test", found, weights=name)
+            write_pass(folder, "val", found, weights=name)
+    return tmp_path
+
+
+def test_two_runs(runs, capsys):
+    main([str(runs / "a1"), str(runs / "b1"), "--save", str(runs / "out.json")])
+    out = capsys.readouterr().out
+    assert "20 frames, 8 patients, 30 resamples of them, the same for both" in out
+    assert "ap50: " in out
+    assert "a difference of 0.02 would need about" in out
+    (saved,) = json.loads((runs / "out.json").read_text())
+    pair = saved["pairs"]["ap50"]
+    assert pair["difference"]["value"] == pytest.approx(pair["second"]["value"] - pair["first"]["value"])
+    assert f"{pair['difference']['value']:+.3f}" in out
+
+
+def test_three_splits_say_that_wilcoxon_cannot_decide(runs, capsys):
+    main([str(runs / "a{split}"), str(runs / "b{split}"), "--splits", "1", "2", "3", "--resamples", "20"])
+    out = capsys.readouterr().out
+    assert "over 3 splits cannot give a p below 0.25: it cannot show a difference at the 5 % level" in out
+    assert out.count("20 resamples of them") == 3
+
+
+def test_what_cannot_be_compared_is_one_clear_line(runs):
+    for arguments, message in (
+        (["nowhere", str(runs / "b1")], "nowhere: no such run folder"),
+        ([str(runs / "a1"), str(runs / "b2")], "different truth|not scored on the same frames"),
+        ([str(runs / "a1"), str(runs / "b1"), "--data", "ext"], "needs one prediction file on ext, found none"),
+        ([str(runs / "a1"), str(runs / "b1"), "--splits", "1"], r"the path needs \{split\}"),
+    ):
+        with pytest.raises(InputError, match=message):
+            main(arguments)

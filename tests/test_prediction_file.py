@@ -1,0 +1,107 @@
+"""Stored predictions: what goes in comes out, patients hidden, and every kind of damage is named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from evaluation_samples import frame_result, random_results
+
+from data_utils.errors import InputError
+from evaluation.prediction_file import load, prediction_path, store, truth_path
+
+
+@pytest.fixture
+def stored(tmp_path):
+    results = random_results(np.random.default_rng(0), n_frames=6, nc=2, n_patients=3)
+    return results, store(prediction_path(tmp_path, "best_set"), results, {"data": "test", "weights_sha256": "a"})
+
+
+def test_what_is_stored_is_read_back_to_the_last_bit(stored):
+    results, (path, truth) = stored
+    again = load(path)
+    assert (again.about["data"], again.about["n_frames"], again.notes) == ("test", 6, ())
+    for ours, theirs in zip(results, again.results, strict=True):
+        assert (ours.detections.boxes_xyxy == theirs.detections.boxes_xyxy).all()
+        assert (ours.detections.scores == theirs.detections.scores).all()
+        assert (ours.truth_xyxy == theirs.truth_xyxy).all()
+        assert (ours.truth_class_ids == theirs.truth_class_ids).all()
+        assert (ours.original_size, ours.input_size, ours.source) == (
+            theirs.original_size,
+            theirs.input_size,
+            theirs.source,
+        )
+    assert truth == truth_path(path)
+
+
+def test_patients_keep_apart_and_their_ids_stay_home(stored):
+    results, (path, truth) = stored
+    again = load(path).results
+    assert len({result.patient_id for result in again}) == len({result.group for result in again}) == 3
+    lines = [json.loads(line) for file in (path, truth) for line in file.read_text().splitlines()[1:]]
+    assert not {line["patient"] for line in lines} & {result.patient_id for result in results}
+
+
+def test_empty_frames_and_an_empty_set(tmp_path):
+    path, _ = store(tmp_path / "predictions_x.jsonl", [frame_result()], {})
+    assert (len(load(path).results[0].detections), len(load(path).results[0].truth_xyxy)) == (0, 0)
+    path, _ = store(tmp_path / "predictions_y.jsonl", [], {})
+    assert load(path).results == []
+
+
+@pytest.mark.parametrize("which", ["predictions", "truth"])
+def test_a_torn_last_line_is_left_out_and_named(stored, which):
+    path = stored[1][0] if which == "predictions" else stored[1][1]
+    path.write_text(path.read_text()[:-20])
+    again = load(stored[1][0])
+    assert [result.stem for result in again.results] == [f"f{index}" for index in range(5)]
+    assert f"{path.name}: the last line is torn" in again.notes[0]
+    assert "1 frames are missing" in again.notes[1]
+
+
+def test_a_file_cut_at_the_end_of_a_line_is_torn_too(stored):
+    path = stored[1][0]
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert "5 frames" in load(path).notes[1]
+
+
+def line(frame: str, **changed) -> str:
+    values = {"frame": frame, "size": [9, 9], "input": [9, 9], "boxes": [[0, 0, 1, 1]], "scores": [0.5], "classes": [0]}
+    return json.dumps(values | changed)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{broken", ":3: "),
+        ('{"frame": "f1"}', ":3: lacks size"),
+        (line("f1", scores=[2]), ":3: scores must lie"),
+        (line("f1", boxes=[[0, 0, 1, float("nan")]]), ":3: .*NaN"),
+        (line("f1", classes=[]), "1 boxes, 0 classes"),
+        (line("f0"), "stands twice"),
+        (line("other"), "frame other is not in"),
+    ],
+)
+def test_damage_in_the_middle_is_refused_by_file_and_line(stored, line, message):
+    path = stored[1][0]
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], line, *lines[3:]]) + "\n")
+    with pytest.raises(InputError, match=message):
+        load(path)
+
+
+def test_what_is_not_a_prediction_file_is_refused(stored, tmp_path):
+    path, truth = stored[1]
+    with pytest.raises(InputError, match="no such file"):
+        load(tmp_path / "predictions_none.jsonl")
+    for text in ("", '{"kind": "other"}\n', "[]\n"):
+        (tmp_path / "predictions_bad.jsonl").write_text(text)
+        with pytest.raises(InputError, match=":1:"):
+            load(tmp_path / "predictions_bad.jsonl")
+    (tmp_path / "predictions_bad.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="UTF-8"):
+        load(tmp_path / "predictions_bad.jsonl")
+    truth.write_text(truth.read_text().replace('"A"', '"C"'))
+    with pytest.raises(InputError, match="not the truth"):
+        load(path)
