@@ -82,9 +82,8 @@ def evaluate_checkpoint(
         "notes": notes,
         "config": config.model_dump(mode="json"),
     }
-    report = format_report(metrics, f"{weights} on {evaluated.label}", paper, notes)
     files = (*_save(record, evaluation_path(path), save_csv), path, truth_path(path))
-    outcome = Outcome(report, metrics, files)
+    outcome = Outcome(format_report(metrics, f"{weights} on {evaluated.label}", paper, notes), metrics, files)
     return _with_tables(outcome, config, data, folder) if data in config.dataset.external else outcome
 
 

@@ -22,7 +22,7 @@ TORCH_MODULES = {
     "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
     "evaluation.branch_proof", "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality",
     "evaluation.metrics", "evaluation.model_costs", "evaluation.predictions", "evaluation.reconstruction",
-    "evaluation.robustness_run",
+    "evaluation.robustness_run", "evaluation.stored_pass",
 }  # fmt: skip
 # Imports inside a function that close a circle, each with its reason.
 LAZY_CIRCLES = {
@@ -45,6 +45,7 @@ TESTED_BY = {
     "deployment.export": "test_export",
     "deployment.sources": "test_sources",
     "evaluation.model_costs": "test_metrics",
+    "evaluation.stored_pass": "test_evaluation_run",
     "evaluation.robustness_report": "test_robustness",
     "evaluation.robustness_run": "test_robustness",
     "evaluation.robustness_study": "test_robustness",
