@@ -75,11 +75,8 @@ def evaluate_checkpoint(
     if is_spent_by_scoring(data):
         notes.append(note_scoring(Path(config.run.results_dir), stored.about, command).sentence())
     record = {
-        "weights": str(weights),
-        "weights_sha256": meta["weights_sha256"],
-        "epoch": meta["epoch"],
+        **{key: stored.about[key] for key in ("weights", "weights_sha256", "epoch", "split")},
         "data": evaluated.label,
-        "split": split,
         "metrics": metrics,
         "paper": paper,
         "notes": notes,
