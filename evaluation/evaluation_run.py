@@ -76,11 +76,7 @@ def evaluate_checkpoint(
         notes.append(note_scoring(Path(config.run.results_dir), stored.about, command).sentence())
     record = {
         **{key: stored.about[key] for key in ("weights", "weights_sha256", "epoch", "split")},
-        "data": evaluated.label,
-        "metrics": metrics,
-        "paper": paper,
-        "notes": notes,
-        "command": command,
+        **{"data": evaluated.label, "metrics": metrics, "paper": paper, "notes": notes, "command": command},
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
     }
