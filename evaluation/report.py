@@ -141,6 +141,8 @@ def _clinical_rows(metrics: Mapping[str, Any], rows: list[tuple[str, str, str]],
         **{f"froc_{name}": f"Sensitivity at {name} false alarms a frame" for name in map(rate_name, FALSE_ALARM_RATES)},
         "froc_mean": "Sensitivity, mean of these",
     }
+    if metrics.get("unit") not in ("patient", "sequence"):
+        del labels["patient_sensitivity"]  # each frame stands for a patient of its own
     for key, label in labels.items():
         if key in intervals and intervals[key]["value"] is not None:
             rows.append((key, label, format_value(intervals[key]["value"])))
