@@ -42,8 +42,8 @@ class Agreement:
         return self.unmatched == 0 and self.box_px <= box_px and self.score <= score
 
     def __str__(self) -> str:
-        return (f"{self.matched} of {self.n_reference} detections in {self.n_frames} frames found again, {self.unmatched} "
-                f"alone, corners within {self.box_px:.3f} px, scores within {self.score:.1e}")  # fmt: skip
+        counts = f"{self.matched} of {self.n_reference} detections in {self.n_frames} frames found again"
+        return f"{counts}, {self.unmatched} alone, corners within {self.box_px:.3f} px, scores within {self.score:.1e}"
 
 
 def compare(

@@ -53,7 +53,7 @@ def open_backend(
     if name == "torch":
         return TorchBackend(path, device, throughput=throughput, precision=precision)
     if precision not in ("auto", "fp32"):
-        raise InputError(f"--precision {precision}: only for a checkpoint; an exported file has its own (export.py --half)")
+        raise InputError(f"--precision {precision}: only for a checkpoint; an exported file has its own (export.py)")
     return BACKENDS[name][1](path, device, throughput=throughput)
 
 

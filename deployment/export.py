@@ -63,7 +63,7 @@ CHECK_FRAMES = 16  # real frames on which detections are compared
 class ExportSettings:
     """What to write. Raises InputError for settings that do not go together.
 
-    half: float16 weights, in ONNX float16 arithmetic too. int8: eight bits, calibrated on `calib` training frames.
+    half: weights stored in float16. int8: eight bits, calibrated on `calib` training frames.
     nms: suppression at `conf` and `iou` inside the graph. dynamic: any number of frames at once (ONNX).
     split: of the checkpoint's data set. frames: a folder of frames to use instead of its lists.
     """
@@ -133,13 +133,11 @@ class ExportReport:
         side = self.metadata["input_size"]
         output = ("[1, K, 6], corners over the input side, score, class" if self.metadata["nms"] == "true" else
                   "[B, 4+nc, A], (cx, cy, w, h) over the input side, then class scores")  # fmt: skip
-        measured = [f"{'-' if ap is None else f'{ap:.4f}'}" for ap in self.ap50 or ()]
-        change = self.ap50 and None not in self.ap50 and f", change {np.subtract(*self.ap50[::-1]):+.4f}"  # pyright: ignore[reportArgumentType, reportCallIssue]
         return [
             *(f"parity   {check}: max abs error {error:.1e}" for check, error in self.errors.items()),
             *([f"limit    {MAX_ABS_ERROR:.0e} (units: the input side for boxes, 1 for scores)"] * (self._is_fp32)),
             f"frames   {self.agreement or 'no real frames at hand (--frames FOLDER): detections were not compared'}",
-            *([f"AP50     validation list: {measured[0]} by PyTorch, {measured[1]} by the file{change or ''}"] * bool(self.ap50)),
+            *self._ap50_lines(),
             *(f"note     {note}" for note in self.notes),
             f"size     {self.n_bytes / 1e6:.1f} MB",
             f"wrote    {self.path}",
@@ -148,6 +146,15 @@ class ExportReport:
             f"classes  {', '.join(json.loads(self.metadata['names']))}",
             f"use      python infer.py --weights {shlex.quote(str(self.path))} --source FRAME_OR_FOLDER_OR_VIDEO",
         ]
+
+    def _ap50_lines(self) -> list[str]:
+        if self.ap50 is None:
+            return []
+        before, after = self.ap50
+        if before is None or after is None:
+            return ["AP50     the validation list holds no true box"]
+        change = f"change {after - before:+.4f}"
+        return [f"AP50     validation list: {before:.4f} by PyTorch, {after:.4f} by the file, {change}"]
 
     @property
     def _is_fp32(self) -> bool:
@@ -216,7 +223,8 @@ class _Export:
             if not settings.int8:
                 limits = (HALF_BOX_PX, HALF_SCORE) if settings.half else (MAX_BOX_PX, MAX_SCORE)
                 check_agreement(agreement, what, *limits)
-        notes = ["AP50 was not measured: the validation list is not prepared here"] if settings.int8 and not ap50 else []
+        unmeasured = settings.int8 and ap50 is None
+        notes = ["AP50 was not measured: the validation list is not prepared here"] if unmeasured else []
         return ExportReport(path, 0, errors, {**self.metadata, "nms": json.dumps(settings.nms)}, agreement, ap50, notes)
 
     def _written(self, path: Path, graph: nn.Module, *, nms: bool) -> ExportedBackend:
@@ -248,7 +256,7 @@ class _Export:
         paths = find_frames(self.config, self.settings.split, "train", self.settings.frames)
         if not paths:
             listed = self.config.dataset.split_list(self.settings.split, "train")
-            raise InputError(f"--int8: {listed} is not prepared here; name a folder of frames to calibrate on: --frames")
+            raise InputError(f"--int8: {listed} is not prepared here; name frames to calibrate on: --frames FOLDER")
         predictor = Predictor(TorchBackend(self.weights, "cpu"))
         return as_inputs(np.stack([predictor.input_of(bgr) for bgr in read_frames(spread(paths, self.settings.calib))]))
 

@@ -95,7 +95,8 @@ class Predictor:
         """
         if not frames:
             return []
-        views = [views_of(self._region(bgr), self.backend.input_size, tile=self.tile, mirror=self.tta) for bgr in frames]
+        side = self.backend.input_size
+        views = [views_of(self._region(bgr), side, tile=self.tile, mirror=self.tta) for bgr in frames]
         shown = [(k, view) for k, of_frame in enumerate(views) for view in of_frame]
         found: list[list[Detections]] = [[] for _ in frames]
         finite = np.ones(len(frames), dtype=bool)

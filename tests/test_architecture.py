@@ -17,9 +17,11 @@ from source_rules import MODULES, NAMES, ROOT, Module, imports
 
 # Modules that may import PyTorch when they are imported; all others work, or at least answer, without it.
 TORCH_ROOMS = {"models", "training"}
-TORCH_FREE = {"models.predictor"}  # in those rooms: runs where only an ONNX runtime is installed
+TORCH_FREE = {"models.predictor", "models.views"}  # in those rooms: runs where only an ONNX runtime is installed
 TORCH_MODULES = {
-    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
+    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.accuracy", "deployment.export",
+    "deployment.exporting.checks", "deployment.exporting.files", "deployment.exporting.graph",
+    "deployment.exporting.int8", "evaluation.benchmark",
     "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics",
     "evaluation.predictions", "evaluation.reconstruction",
 }  # fmt: skip
@@ -42,6 +44,21 @@ TESTED_BY = {
     "training.benchmarks.machine": "test_benchmarks_speed",
     "training.benchmarks.sides": "test_benchmarks_speed",
     "deployment.export": "test_export",
+    "deployment.exporting.checks": "test_export",
+    "deployment.exporting.files": "test_export",
+    "deployment.exporting.frames": "test_export",
+    "deployment.exporting.graph": "test_export",
+    "deployment.exporting.int8": "test_export",
+    "deployment.run_parts": "test_inference",
+    "deployment.run_setup": "test_infer_command",
+    "deployment.run_summary": "test_inference",
+    "deployment.runtimes.exported": "test_backends",
+    "deployment.runtimes.extras": "test_backends",
+    "deployment.runtimes.metadata": "test_backends",
+    "deployment.runtimes.onnx_runtime": "test_backends",
+    "deployment.runtimes.openvino_runtime": "test_openvino",
+    "deployment.runtimes.pytorch": "test_backends",
+    "deployment.stream": "test_inference",
     "deployment.sources": "test_sources",
     "export": "test_export",
     "training.run_report": "test_trainer",

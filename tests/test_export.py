@@ -14,7 +14,7 @@ from tiny_checkpoint import TINY_NAMES, TINY_SIDE, write_tiny_checkpoint
 
 from data_utils.errors import InputError
 from deployment.backends import OnnxBackend
-from deployment.export import ExportReport, ParityError, export_onnx
+from deployment.export import ExportReport, ExportSettings, ParityError, export_model, export_onnx
 from models.weights import load_model
 
 
@@ -30,7 +30,7 @@ def checkpoint(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(checkpoint: Path, folder: Path) -> ExportReport:
-    return export_onnx(checkpoint, folder / "light.onnx")
+    return export_model(checkpoint, folder / "light.onnx", ExportSettings(dynamic=True))
 
 
 def test_the_file_agrees_with_pytorch(report: ExportReport):
@@ -69,12 +69,13 @@ def test_metadata_is_in_the_file(report: ExportReport):
 
 def test_the_branch_leaves_no_trace(report: ExportReport, folder: Path):
     # Equal detector weights, once with and once without the branch, give the identical graph.
-    without = export_onnx(write_tiny_checkpoint(folder / "none.pt", "none"), folder / "none.onnx")
+    settings = ExportSettings(dynamic=True)
+    without = export_model(write_tiny_checkpoint(folder / "none.pt", "none"), folder / "none.onnx", settings)
     graphs = [onnx.load(str(path)).graph for path in (report.path, without.path)]
     assert graphs[0].SerializeToString() == graphs[1].SerializeToString()
     assert not [name for tensor in graphs[0].initializer if "sr_branch" in (name := tensor.name)]
     # The comparison can fail: other weights give another graph.
-    other = export_onnx(write_tiny_checkpoint(folder / "other.pt", "none", seed=1), folder / "other.onnx")
+    other = export_model(write_tiny_checkpoint(folder / "other.pt", "none", seed=1), folder / "other.onnx", settings)
     assert onnx.load(str(other.path)).graph.SerializeToString() != graphs[0].SerializeToString()
 
 

@@ -63,18 +63,19 @@ def detections_agree(
     A file with the suppression in its graph can only be asked at its own `conf`.
     """
     fixed = isinstance(file, ExportedBackend) and file.meta.nms
-    for threshold in (conf,) if fixed else (conf, LOW_CONF):
-        found = [[predictor.predict(bgr) for bgr in frames] for predictor in
-                 (Predictor(reference, threshold, iou), Predictor(file, threshold, iou))]  # fmt: skip
-        if any(map(len, found[0])):
-            break
-    return compare(found[0], found[1], threshold)
+    ours = [Predictor(reference, conf, iou).predict(bgr) for bgr in frames]
+    if not fixed and not any(map(len, ours)):
+        conf = LOW_CONF
+        ours = [Predictor(reference, conf, iou).predict(bgr) for bgr in frames]
+    theirs = [Predictor(file, conf, iou).predict(bgr) for bgr in frames]
+    return compare(ours, theirs, conf)
 
 
 def check_agreement(agreement: Agreement, what: str, box_px: float, score: float) -> None:
     """Raise ParityError when the two did not find the same."""
     if not agreement.holds(box_px, score):
-        raise ParityError(f"{what}: on real frames {agreement}; limits {box_px:g} px and {score:g}; the file was deleted")
+        limits = f"limits {box_px:g} px and {score:g}"
+        raise ParityError(f"{what}: on real frames {agreement}; {limits}; the file was deleted")
 
 
 def check_ap50(before: float | None, after: float | None, what: str) -> None:

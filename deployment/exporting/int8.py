@@ -12,7 +12,8 @@ import numpy as np
 
 from data_utils.types import FloatArray
 from deployment.exporting.decode_nodes import onnx_decode_nodes, openvino_decode_nodes
-from deployment.exporting.files import import_extra, read_for_openvino, save_onnx, save_openvino
+from deployment.exporting.files import read_for_openvino, save_onnx, save_openvino
+from deployment.runtimes.extras import import_extra
 
 QUIET = "NNCF_CI"  # this environment variable turns nncf's telemetry off
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ import numpy as np
 from data_utils.errors import InputError
 from data_utils.types import FloatArray
 from deployment.runtimes.exported import ExportedBackend
+from deployment.runtimes.extras import import_extra
 from deployment.runtimes.metadata import first_line, parse_metadata
 
 # Keys of the model's runtime info below which our metadata stands: in our own files, and after reading an ONNX file.
 INFO_KEY, ONNX_KEY = "sre_yolo", "framework"
-# OpenVINO would compute in bf16 wherever a CPU can, which moves boxes by up to a pixel: only files of half precision do.
+# OpenVINO would compute in bf16 wherever a CPU can, which moves boxes by up to a pixel: only fp16 files may.
 _HINTS = {"fp32": "f32", "int8": "f32"}
 
 
@@ -30,8 +30,7 @@ class OpenVinoBackend(ExportedBackend):
     errors = (RuntimeError, ValueError)
 
     def __init__(self, weights: Path, device: str = "auto", *, throughput: bool = False) -> None:
-        openvino = import_openvino(f"{weights}: an OpenVINO file")
-        core: Any = openvino.Core()
+        core = import_extra("openvino", f"{weights}: running it with OpenVINO").Core()
         name = _device(device, core.available_devices)
         binary = Path(weights).with_suffix(".bin")
         if Path(weights).suffix.lower() == ".xml" and not binary.is_file():
@@ -62,15 +61,6 @@ class OpenVinoBackend(ExportedBackend):
             request = self._of_thread.request = self._compiled.create_infer_request()
         request.infer([np.ascontiguousarray(images)])
         return np.array(request.get_output_tensor(0).data, dtype=np.float32)  # the request overwrites its own
-
-
-def import_openvino(what: str) -> ModuleType:
-    """Import openvino. Raises InputError, beginning with `what` needs it, where it is not installed."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise InputError(f"{what} needs openvino ({error}); install it: pip install openvino nncf") from None
-    return openvino
 
 
 def read_info(model: Any) -> dict[str, str]:

@@ -20,8 +20,8 @@ METADATA_FILE = "metadata.json"  # inside a TorchScript archive
 class TorchBackend:
     """A checkpoint of this project, run by PyTorch in eval mode.
 
-    Each batch norm is folded into its convolution, and memory is laid out channels-last. precision: fp32, bf16, fp16, or
-    auto for the half precision that the device computes in natively; boxes are decoded in float32 whatever it is.
+    Each batch norm is folded into its convolution, and memory is laid out channels-last. precision: fp32, bf16, fp16,
+    or auto for the half precision that the device has; boxes are decoded in float32 whatever it is.
     """
 
     parallel = 1  # PyTorch spreads one frame over the cores itself
@@ -76,7 +76,7 @@ class TorchScriptBackend(ExportedBackend):
         except ImportError as error:
             raise InputError(f"{weights}: a TorchScript file needs torch ({error}); use an .onnx without it") from None
         if device not in ("auto", "cpu"):
-            raise InputError(f"--device {device}: a TorchScript file runs on the CPU here; use the checkpoint or --device cpu")
+            raise InputError(f"--device {device}: a TorchScript file runs on the CPU alone; use the checkpoint")
         self._torch = torch
         extra: dict[str, Any] = {METADATA_FILE: ""}
         try:
