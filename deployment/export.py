@@ -20,8 +20,8 @@ from torch import nn
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.types import FloatArray
-from deployment.accuracy import ap50_of, open_part
 from deployment.agreement import Agreement
+from deployment.backend_ap50 import ap50_of, open_part
 from deployment.backends import BACKENDS, TorchBackend, open_backend
 from deployment.exporting.checks import (
     HALF_BOX_PX,
@@ -44,9 +44,9 @@ from deployment.exporting.files import (
     write_openvino,
     write_torchscript,
 )
-from deployment.exporting.frames import find_frames, read_frames, spread
 from deployment.exporting.graph import InferenceGraph, NmsGraph
 from deployment.exporting.int8 import as_inputs, quantise_onnx, quantise_openvino
+from deployment.exporting.sample_frames import find_frames, read_frames, spread
 from deployment.runtimes.exported import ExportedBackend
 from deployment.runtimes.metadata import FORMAT
 from models.predictor import DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET, Predictor

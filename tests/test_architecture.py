@@ -19,7 +19,7 @@ from source_rules import MODULES, NAMES, ROOT, Module, imports
 TORCH_ROOMS = {"models", "training"}
 TORCH_FREE = {"models.predictor", "models.views"}  # in those rooms: runs where only an ONNX runtime is installed
 TORCH_MODULES = {
-    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.accuracy", "deployment.export",
+    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.backend_ap50", "deployment.export",
     "deployment.exporting.checks", "deployment.exporting.files", "deployment.exporting.graph",
     "deployment.exporting.int8", "evaluation.benchmark",
     "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics",
@@ -46,7 +46,7 @@ TESTED_BY = {
     "deployment.export": "test_export",
     "deployment.exporting.checks": "test_export",
     "deployment.exporting.files": "test_export",
-    "deployment.exporting.frames": "test_export",
+    "deployment.exporting.sample_frames": "test_export",
     "deployment.exporting.graph": "test_export",
     "deployment.exporting.int8": "test_export",
     "deployment.run_parts": "test_inference",
@@ -59,6 +59,7 @@ TESTED_BY = {
     "deployment.runtimes.openvino_runtime": "test_openvino",
     "deployment.runtimes.pytorch": "test_backends",
     "deployment.stream": "test_inference",
+    "deployment.video": "test_video",
     "deployment.sources": "test_sources",
     "export": "test_export",
     "training.run_report": "test_trainer",
