@@ -7,9 +7,8 @@ hold no lesion. JSON lines hold the same keys. `source` may be the video's path 
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data_utils.csv_table import read_table
 from data_utils.errors import InputError
 
 COLUMNS = ("source", "frame", "lesion", "x1", "y1", "x2", "y2")
@@ -37,7 +37,9 @@ def read_truth(path: Path) -> list[LesionBox]:
     """Read a .csv or .jsonl file; raises InputError by file and line."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; write the columns {','.join(COLUMNS)}")
-    rows = _json_rows(path) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(path)
+    rows: Iterable[tuple[int, Mapping[str, Any]]] = (
+        _json_rows(path) if path.suffix.lower() in (".jsonl", ".json") else read_table(path, COLUMNS)[1]
+    )
     boxes: list[LesionBox] = []
     seen: set[tuple[str, int, str]] = set()
     for number, row in rows:
@@ -48,19 +50,6 @@ def read_truth(path: Path) -> list[LesionBox]:
         seen.add(key)
         boxes.append(box)
     return boxes
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}:1: no column {', '.join(missing)}; the columns are {','.join(COLUMNS)}")
-            for row in reader:
-                yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV file ({error})") from None
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -21,7 +21,11 @@ FPS = 10
 
 
 def frame(
-    index: int, *boxes: tuple[int, ...], tracks: tuple[int, ...] | None = None, alert: bool = True, source: str = "a.mp4"
+    index: int,
+    *boxes: tuple[int, ...],
+    tracks: tuple[int, ...] | None = None,
+    alert: bool = True,
+    source: str = "a.mp4",
 ) -> FrameRecord:
     found = Detections(np.array(boxes, np.float32), np.linspace(0.9, 0.8, len(boxes)), np.zeros(len(boxes)))
     alerts = None if tracks is None else (alert,) * len(boxes)

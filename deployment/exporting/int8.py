@@ -39,7 +39,9 @@ def quantise_onnx(path: Path, inputs: Sequence[FloatArray], metadata: dict[str, 
             return None if frame is None else {onnx.load(str(path)).graph.input[0].name: frame}
 
     target = path.with_name(f"{path.stem}.int8.onnx")
+    logger, level = logging.getLogger(), logging.getLogger().level
     try:
+        logger.setLevel(logging.ERROR)  # it advises a step that these graphs do not need
         quantization.quantize_static(
             str(path),
             str(target),
@@ -52,6 +54,7 @@ def quantise_onnx(path: Path, inputs: Sequence[FloatArray], metadata: dict[str, 
         )
         save_onnx(onnx.load(str(target)), path, metadata)
     finally:
+        logger.setLevel(level)
         target.unlink(missing_ok=True)
 
 
