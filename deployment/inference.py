@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
@@ -72,7 +72,6 @@ class InferenceRun:
         self._warm_up()
         if sources.ignored:
             self.summary.counts["files that are neither image nor video"] += sources.ignored
-        start = time.perf_counter()
         try:
             with self._stop:
                 if sources.images:
@@ -82,7 +81,6 @@ class InferenceRun:
                     with CameraReader(sources.camera) as reader:
                         self._stream(reader, reader.name, reader.name, Path())
         finally:
-            self.summary.seconds += time.perf_counter() - start
             if self.files is not None:
                 self.files.close()
         if self.options.show:
@@ -97,6 +95,15 @@ class InferenceRun:
     @property
     def _ended(self) -> bool:
         return self._window_closed or bool(self._stop)
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        """Count the time of reading, detecting and writing; setting up, such as a tracker's imports, is left out."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.summary.seconds += time.perf_counter() - start
 
     def _warm_up(self) -> None:
         side = self.predictor.backend.input_size
@@ -127,7 +134,8 @@ class InferenceRun:
 
         found_in = overlapped(_decoded(sources.images), detect, self.predictor.backend.parallel)
         bar = tqdm(total=len(sources.images), unit="image", disable=len(sources.images) < 2)
-        with closing(found_in), bar, Behind(WAITING_WRITES) as behind:  # pyright: ignore[reportArgumentType]
+        writing = Behind(WAITING_WRITES)
+        with self._clock(), closing(found_in), bar, writing as behind:  # pyright: ignore[reportArgumentType]
             for (path, decoded), result in found_in:
                 if self._ended:
                     return
@@ -163,13 +171,15 @@ class InferenceRun:
         found_in = overlapped(reader, stream.detect, self.predictor.backend.parallel)
         bar = tqdm(total=reader.n_frames, unit="frame", desc=name)
         try:
-            with closing(found_in), bar, Behind(WAITING_WRITES) as behind:  # pyright: ignore[reportArgumentType]
-                for frame, result in found_in:
-                    stream.annotate(frame, result, behind)
-                    bar.update()
-                    self._display(frame.bgr, wait_ms=1)
-                    if self._ended:
-                        break
+            with self._clock():
+                with closing(found_in), bar, Behind(WAITING_WRITES) as behind:  # pyright: ignore[reportArgumentType]
+                    for frame, result in found_in:
+                        stream.annotate(frame, result, behind)
+                        bar.update()
+                        self._display(frame.bgr, wait_ms=1)
+                        if self._ended:
+                            break
+                stream.finish()
         finally:
             stream.finish()
             self.summary.counts.update({f"{name}: {what}": count for what, count in reader.counts.items()})

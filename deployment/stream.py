@@ -60,11 +60,12 @@ class AnnotatedStream:
             behind.do(lambda: writer.write(frame.bgr, frame.pts))
 
     def finish(self) -> None:
-        """Close the file, whole or cut short."""
-        if self.writer is not None:
-            self.writer.close()
-            if self.writer.finished:
-                self.run.summary.outputs.append(self.writer.path)
+        """Close the file, whole or cut short; a second call does nothing."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.close()
+            if writer.finished:
+                self.run.summary.outputs.append(writer.path)
 
     def _record(self, frame: VideoFrame, found: Detections) -> FrameRecord:
         tracks = alerts = None
