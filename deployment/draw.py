@@ -17,14 +17,18 @@ LINE_WIDTH = 2  # px
 FONT_SCALE, MIN_FONT_SCALE = 0.55, 0.4  # letters about 12 px high; never smaller than can be read
 
 
-def draw_detections(bgr: NDArray[np.uint8], detections: Detections, names: Sequence[str]) -> None:
+def draw_detections(
+    bgr: NDArray[np.uint8], detections: Detections, names: Sequence[str], tracks: Sequence[int | None] | None = None
+) -> None:
     """Draw a green box and a label such as "lesion 0.87" for each detection, the best on top.
 
-    bgr: uint8 [H, W, 3], changed in place; boxes are in its pixels.
+    bgr: uint8 [H, W, 3], changed in place; boxes are in its pixels. tracks: the identity of each, added as "#3".
     """
     for position in reversed(range(len(detections))):
         corners = np.rint(detections.boxes_xyxy[position]).astype(int).tolist()
         label = f"{names[detections.class_ids[position]]} {detections.scores[position]:.2f}"
+        if tracks is not None and tracks[position] is not None:
+            label += f" #{tracks[position]}"
         cv2.rectangle(bgr, tuple(corners[:2]), tuple(corners[2:]), GREEN, _line_width(bgr), cv2.LINE_AA)
         _draw_label(bgr, label, *corners)
 

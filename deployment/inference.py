@@ -1,13 +1,16 @@
-"""Run a `Predictor` over images, videos or a camera: draw, show, write, count."""
+"""Run a `Predictor` over images, videos or a camera: draw, show, write, count.
+
+Reading, detecting and writing overlap (deployment/pipeline.py); what comes out does not depend on it.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
@@ -16,67 +19,48 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data_utils.errors import InputError, InterruptedRun
-from data_utils.imaging.images import read_bgr, write_image
+from data_utils.imaging.images import DecodedImage, read_bgr, write_image
 from data_utils.stop import StopSignal
-from data_utils.videos.video_decoding import usable_rate
+from data_utils.types import Detections
 from deployment.camera import CameraReader
-from deployment.draw import draw_detections, draw_fps
+from deployment.detection_files import DetectionFiles, unused_path
+from deployment.draw import draw_detections
+from deployment.pipeline import Behind, overlapped
+from deployment.run_parts import RunOptions, RunParts
+from deployment.run_summary import RunSummary
 from deployment.sources import Sources
-from deployment.video import VideoReader, VideoWriter
+from deployment.stream import AnnotatedStream
+from deployment.video import VideoReader
+from evaluation.video_records import FrameRecord
 from models.predictor import Predictor
 
 JPEG_QUALITY = 95
-MAX_STEM_BYTES = 180  # leaves room in 255 bytes for a counter, an ending and the mark of an unfinished file
-FPS_MEMORY = 0.9  # share of the shown frame rate that the next one keeps, so that the digits stand still
+WAITING_WRITES = 4  # frames that may wait for the encoder
 WINDOW = "SRE-YOLO (q closes)"
-
-
-@dataclass
-class RunSummary:
-    """What a run did. seconds: time in the detector alone (resize, network, suppression)."""
-
-    frames: int = 0
-    frames_with_detections: int = 0
-    seconds: float = 0.0
-    outputs: list[Path] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def mean_fps(self) -> float:
-        """Frames per second of the detector; 0 before the first frame."""
-        return self.frames / self.seconds if self.seconds else 0.0
-
-    def lines(self) -> list[str]:
-        """Return the closing summary, one entry a line."""
-        outputs = ", ".join(map(str, self.outputs[:1])) or "none (--save writes annotated copies)"
-        more = f" and {len(self.outputs) - 1} more beside it" if len(self.outputs) > 1 else ""
-        return [
-            f"frames                  {self.frames}",
-            f"frames with detections  {self.frames_with_detections}",
-            f"mean FPS                {self.mean_fps:.1f} (detector alone: resize, network, NMS)",
-            f"output                  {outputs}{more}",
-            *(f"note                    {what}: {count}" for what, count in self.counts.items()),
-            *(f"skipped                 {reason}" for reason in self.skipped),
-        ]
 
 
 class InferenceRun:
     """Annotate sources with what `predictor` finds.
 
-    out_dir: where annotated copies go, or None; a copy never takes the name of a file that is there.
-    show: open a window. fps: frame rate of videos, over what they state.
+    out_dir: where annotated copies go, or None; a copy never takes the name of a file that is there. files: where
+    detections go as text.
     """
 
     def __init__(
-        self, predictor: Predictor, out_dir: Path | None, show: bool = False, fps: float | None = None
+        self,
+        predictor: Predictor,
+        out_dir: Path | None,
+        options: RunOptions | None = None,
+        files: DetectionFiles | None = None,
     ) -> None:
-        if fps is not None and usable_rate(fps) is None:
-            raise InputError(f"--fps {fps}: not a usable frame rate")
-        if show:
+        self.options = options or RunOptions()
+        if self.options.show:
             _need_display()
-        self.predictor, self.out_dir, self.show, self.fps = predictor, out_dir, show, fps
+        if out_dir is not None:
+            _need_writable(out_dir)
+        self.predictor, self.out_dir, self.files = predictor, out_dir, files
         self.summary = RunSummary()
+        self._shared = RunParts(predictor, self.options, out_dir, files, self.summary)
         self._stop, self._window_closed = StopSignal(), False
 
     def run(self, sources: Sources) -> RunSummary:
@@ -85,18 +69,25 @@ class InferenceRun:
         Unreadable files among several are skipped, with the reason in the summary; InputError when none could be read.
         After Ctrl-C or SIGTERM the file at hand is finished, then InterruptedRun is raised.
         """
-        side = self.predictor.backend.input_size
-        self.predictor.backend(np.zeros((1, 3, side, side), dtype=np.float32))  # the first call is slow: not timed
+        self._warm_up()
         if sources.ignored:
             self.summary.counts["files that are neither image nor video"] += sources.ignored
-        with self._stop:
-            self._each(tqdm(sources.images, unit="image", disable=len(sources.images) < 2), self._image, sources.root)
-            self._each(sources.videos, self._video, sources.root)
-            if sources.camera is not None:
-                self._camera(sources.camera)
-        if self.show:
+        try:
+            with self._stop:
+                if sources.images:
+                    self._images(sources)
+                self._each_video(sources)
+                if sources.camera is not None:
+                    with CameraReader(sources.camera) as reader:
+                        self._stream(reader, reader.name, reader.name, Path())
+        finally:
+            if self.files is not None:
+                self.files.close()
+        if self.options.show:
             cv2.destroyAllWindows()
         self._raise_if_cut_short()
+        if self.files is not None and self.files.json_path is not None:
+            self.summary.outputs.append(self.files.json_path)
         if self.predictor.nonfinite_frames:
             self.summary.counts["frames with NaN or infinite detector output"] = self.predictor.nonfinite_frames
         return self.summary
@@ -105,12 +96,26 @@ class InferenceRun:
     def _ended(self) -> bool:
         return self._window_closed or bool(self._stop)
 
-    def _each(self, paths: Iterable[Path], annotate: Callable[[Path, Path], None], root: Path) -> None:
-        for path in paths:
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        """Count the time of reading, detecting and writing; setting up, such as a tracker's imports, is left out."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.summary.seconds += time.perf_counter() - start
+
+    def _warm_up(self) -> None:
+        side = self.predictor.backend.input_size
+        self.predictor.backend(np.zeros((1, 3, side, side), dtype=np.float32))  # the first call is slow: not timed
+
+    def _each_video(self, sources: Sources) -> None:
+        for path in sources.videos:
             if self._ended:
                 return
             try:
-                annotate(path, path.relative_to(root).parent)
+                with VideoReader(path, self.options.fps) as reader:
+                    self._stream(reader, str(path), path.stem, path.relative_to(sources.root).parent)
             except InputError as error:
                 self.summary.skipped.append(str(error))
 
@@ -123,80 +128,81 @@ class InferenceRun:
         if skipped and not self.summary.frames:
             raise InputError(skipped[0] + (f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""))
 
-    def _image(self, path: Path, folder: Path) -> None:
-        decoded = read_bgr(path)
-        self.summary.counts.update(decoded.notes)
-        bgr = decoded.bgr.copy()
-        self._detect_and_draw(bgr)
+    def _images(self, sources: Sources) -> None:
+        def detect(item: tuple[Path, DecodedImage | InputError]) -> tuple[Detections, float] | None:
+            return None if isinstance(item[1], InputError) else self._shared.detect(item[1].bgr)
+
+        found_in = overlapped(_decoded(sources.images), detect, self.predictor.backend.parallel)
+        bar = tqdm(total=len(sources.images), unit="image", disable=len(sources.images) < 2)
+        writing = Behind(WAITING_WRITES)
+        with self._clock(), closing(found_in), bar, writing as behind:  # pyright: ignore[reportArgumentType]
+            for (path, decoded), result in found_in:
+                if self._ended:
+                    return
+                bar.update()
+                if isinstance(decoded, InputError) or result is None:
+                    self.summary.skipped.append(str(decoded))
+                    continue
+                self.summary.counts.update(decoded.notes)
+                self._image(path, decoded.bgr.copy(), *result, path.relative_to(sources.root).parent, behind)
+
+    def _image(
+        self, path: Path, bgr: NDArray[np.uint8], found: Detections, seconds: float, folder: Path, behind: Behind
+    ) -> None:
+        found = found.above(self._shared.conf)
+        self.summary.count(len(found) > 0, seconds)
+        record = FrameRecord(str(path), 0, None, (bgr.shape[1], bgr.shape[0]), found)
+        draw_detections(bgr, found, self.predictor.backend.names)
+        behind.do(lambda: self._write_image(path, bgr, record, folder))
+        self._display(bgr, wait_ms=0)
+
+    def _write_image(self, path: Path, bgr: NDArray[np.uint8], record: FrameRecord, folder: Path) -> None:
+        if self.files is not None:
+            self.files.write(record, path.stem, folder)
         if self.out_dir is not None:
             ending = path.suffix.lower() if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
             target = unused_path(self.out_dir / folder, path.stem, ending)
             write_image(target, bgr, JPEG_QUALITY)
             self.summary.outputs.append(target)
-        self._display(bgr, wait_ms=0)
 
-    def _video(self, path: Path, folder: Path) -> None:
-        with VideoReader(path, self.fps) as reader:
-            self._stream(reader, path.stem, folder)
-
-    def _camera(self, number: int) -> None:
-        with CameraReader(number) as reader:
-            self._stream(reader, reader.name, Path())
-
-    def _stream(self, reader: VideoReader | CameraReader, name: str, folder: Path) -> None:
+    def _stream(self, reader: VideoReader | CameraReader, source: str, name: str, folder: Path) -> None:
         """Annotate frame by frame; the file is finished whatever ends the loop."""
-        writer: VideoWriter | None = None
-        shown_fps = 0.0
+        stream = AnnotatedStream(self._shared, reader, source, name, folder)
+        found_in = overlapped(reader, stream.detect, self.predictor.backend.parallel)
+        bar = tqdm(total=reader.n_frames, unit="frame", desc=name)
         try:
-            for frame in tqdm(reader, total=reader.n_frames, unit="frame", desc=name):
-                fps = 1 / self._detect_and_draw(frame.bgr)
-                shown_fps = FPS_MEMORY * shown_fps + (1 - FPS_MEMORY) * fps if shown_fps else fps
-                draw_fps(frame.bgr, shown_fps)
-                if self.out_dir is not None:
-                    writer = writer or self._writer(reader, frame.bgr, name, folder)
-                    writer.write(frame.bgr, frame.pts)
-                self._display(frame.bgr, wait_ms=1)
-                if self._ended:
-                    break
+            with self._clock():
+                with closing(found_in), bar, Behind(WAITING_WRITES) as behind:  # pyright: ignore[reportArgumentType]
+                    for frame, result in found_in:
+                        stream.annotate(frame, result, behind)
+                        bar.update()
+                        self._display(frame.bgr, wait_ms=1)
+                        if self._ended:
+                            break
+                stream.finish()
         finally:
+            stream.finish()
             self.summary.counts.update({f"{name}: {what}": count for what, count in reader.counts.items()})
-            if writer is not None:
-                writer.close()
-
-    def _writer(
-        self, reader: VideoReader | CameraReader, bgr: NDArray[np.uint8], name: str, folder: Path
-    ) -> VideoWriter:
-        assert self.out_dir is not None
-        target = unused_path(self.out_dir / folder, name, ".mp4")
-        self.summary.outputs.append(target)
-        return VideoWriter(target, (bgr.shape[1], bgr.shape[0]), reader.frame_rate, reader.time_base)
-
-    def _detect_and_draw(self, bgr: NDArray[np.uint8]) -> float:
-        """Detect, count, and draw in place; returns the detector's seconds."""
-        start = time.perf_counter()
-        found = self.predictor.predict(bgr)
-        seconds = time.perf_counter() - start
-        self.summary.frames += 1
-        self.summary.frames_with_detections += len(found) > 0
-        self.summary.seconds += seconds
-        draw_detections(bgr, found, self.predictor.backend.names)
-        return seconds
 
     def _display(self, bgr: NDArray[np.uint8], wait_ms: int) -> None:
-        if self.show:
+        if self.options.show:
             cv2.imshow(WINDOW, bgr)
             self._window_closed = cv2.waitKey(wait_ms) & 0xFF in (ord("q"), 27)  # 27: Esc
 
 
-def unused_path(folder: Path, stem: str, ending: str) -> Path:
-    """Return `folder`/`stem``ending`, or the first of stem_2, stem_3, ... that no file has; makes the folder."""
+def _decoded(paths: Iterable[Path]) -> Iterator[tuple[Path, DecodedImage | InputError]]:
+    """Decode images one after another; an unreadable one gives its error, so that the others go on."""
+    for path in paths:
+        try:
+            yield path, read_bgr(path)
+        except InputError as error:
+            yield path, error
+
+
+def _need_writable(folder: Path) -> None:
+    """Meet a folder that cannot be written to before the work, not after its first frame."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = stem.encode()[:MAX_STEM_BYTES].decode(errors="ignore")
-    path, number = folder / f"{stem}{ending}", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}_{number}{ending}"
-    return path
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def _need_display() -> None:

@@ -141,14 +141,19 @@ class VideoWriter:
         self.n_written += 1
 
     def close(self) -> None:
-        """Flush the encoder, write the index and give the file its name."""
+        """Flush the encoder, write the index and give the file its name; without its index it would not play: removed.
+        """
+        whole = False
         try:
-            if self.n_written:
-                self._container.mux(self._stream.encode(None))
+            try:
+                if self.n_written:
+                    self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+            whole = self.n_written > 0
         finally:
-            self._container.close()
-        if self.n_written:
+            if not whole:
+                self._partial.unlink(missing_ok=True)
+        if whole:
             self._partial.replace(self.path)
             self.finished = True
-        else:
-            self._partial.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ Legend: B frames; S input side in pixels; A anchors (S=640: 8400); nc classes; N
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -17,9 +18,11 @@ from data_utils.boxes import area_xyxy, clip_xyxy, scale_xyxy
 from data_utils.errors import InputError
 from data_utils.imaging.field_of_view import field_of
 from data_utils.types import Detections, FloatArray, IntArray
+from models.views import Region, View, in_frame, joined, views_of
 
 DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET = 0.25, 0.45, 300  # inference's; evaluation has its own in the config
 MAX_CANDIDATES = 30_000  # best-scored boxes that enter NMS; the rest could hardly reach max_det anyway
+VIEWS_AT_ONCE = 4  # of tiles and mirrored copies in one call of the backend
 NMS_BLOCK = 128  # boxes compared at once: large enough to vectorise, small enough to stay in the cache
 
 
@@ -44,17 +47,32 @@ class Backend(Protocol):
         """Whether it was trained on frames whose black surround had been cut away (dataset.crop_border)."""
         ...
 
+    @property
+    def parallel(self) -> int:
+        """How many frames are best under way at once, each in a call from a thread of its own."""
+        ...
+
     def __call__(self, images: FloatArray) -> FloatArray: ...
 
 
 class Predictor:
     """Crop if the detector was trained so, resize, detect, suppress, map back; keeps scores above `conf`.
 
+    tile: also look at overlapping tiles of frames much larger than the input. tta: also look at everything mirrored
+    (test-time augmentation). Both take the union of what was found, suppressed once more.
     `nonfinite_frames` counts frames in which the detector gave NaN or infinite values; those anchors are left out.
+    May be called from several threads at once where its backend may.
     """
 
     def __init__(
-        self, backend: Backend, conf: float = DEFAULT_CONF, iou: float = DEFAULT_IOU, max_det: int = DEFAULT_MAX_DET
+        self,
+        backend: Backend,
+        conf: float = DEFAULT_CONF,
+        iou: float = DEFAULT_IOU,
+        max_det: int = DEFAULT_MAX_DET,
+        *,
+        tile: bool = False,
+        tta: bool = False,
     ) -> None:
         for name, value in (("conf", conf), ("iou", iou)):
             if not 0 <= value <= 1:
@@ -62,33 +80,61 @@ class Predictor:
         if max_det < 1:
             raise InputError(f"max_det = {max_det}: must be at least 1")
         self.backend = backend
-        self.conf, self.iou, self.max_det = conf, iou, max_det
+        self.conf, self.iou, self.max_det, self.tile, self.tta = conf, iou, max_det, tile, tta
         self.nonfinite_frames = 0
+        self._counting = threading.Lock()
 
     def predict(self, bgr: NDArray[np.uint8]) -> Detections:
         """Detect in one frame, uint8 [H, W, 3] BGR; boxes come back in its pixels, clipped to it."""
         return self.predict_batch([bgr])[0]
 
     def predict_batch(self, frames: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """Detect in frames of any sizes with one call of the backend; the caller chooses how many fit in memory."""
+        """Detect in frames of any sizes with one call of the backend; the caller chooses how many fit in memory.
+
+        Tiles and mirrored copies go in further calls of at least VIEWS_AT_ONCE.
+        """
         if not frames:
             return []
         side = self.backend.input_size
-        regions = [self._region(bgr) for bgr in frames]
-        shown = [bgr[y1:y2, x1:x2] for bgr, (x1, y1, x2, y2) in zip(frames, regions, strict=True)]
-        raw = self.backend(np.stack([preprocess(bgr, side) for bgr in shown]))
-        return [self._finish(raw_frame, region) for raw_frame, region in zip(raw, regions, strict=True)]
+        views = [views_of(self._region(bgr), side, tile=self.tile, mirror=self.tta) for bgr in frames]
+        shown = [(k, view) for k, of_frame in enumerate(views) for view in of_frame]
+        found: list[list[Detections]] = [[] for _ in frames]
+        finite = np.ones(len(frames), dtype=bool)
+        step = max(len(frames), VIEWS_AT_ONCE)
+        for start in range(0, len(shown), step):
+            part = shown[start : start + step]
+            raw = self.backend(np.stack([self._input(frames[k], view) for k, view in part]))
+            for (k, view), raw_view in zip(part, raw, strict=True):
+                finite[k] &= bool(np.isfinite(raw_view).all())
+                found[k].append(self._in_frame(raw_view, view, views[k][0].region_xyxy))
+        with self._counting:
+            self.nonfinite_frames += int((~finite).sum())
+        return [self._merge(parts, bgr) for parts, bgr in zip(found, frames, strict=True)]
 
-    def _region(self, bgr: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    def input_of(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return what the detector is shown of the whole frame: float32 [3, S, S], RGB in [0, 1]."""
+        return self._input(bgr, View(self._region(bgr)))
+
+    def _region(self, bgr: NDArray[np.uint8]) -> Region:
         """Return the corners in frame pixels of what the detector is shown."""
         return field_of(bgr) if self.backend.crop_border else (0, 0, bgr.shape[1], bgr.shape[0])
 
-    def _finish(self, raw: FloatArray, region_xyxy: tuple[int, int, int, int]) -> Detections:
-        self.nonfinite_frames += not np.isfinite(raw).all()
+    def _input(self, bgr: NDArray[np.uint8], view: View) -> NDArray[np.float32]:
+        x1, y1, x2, y2 = view.region_xyxy
+        image = preprocess(bgr[y1:y2, x1:x2], self.backend.input_size)
+        return image[:, :, ::-1] if view.mirrored else image
+
+    def _in_frame(self, raw: FloatArray, view: View, bounds: Region) -> Detections:
         side = self.backend.input_size
-        x1, y1, x2, y2 = region_xyxy
-        found = map_to_frame(postprocess(raw, self.conf, self.iou, self.max_det), (side, side), (x2 - x1, y2 - y1))
-        return Detections(found.boxes_xyxy + np.array([x1, y1, x1, y1], np.float32), found.scores, found.class_ids)
+        found = postprocess(raw, self.conf, self.iou, self.max_det)
+        return in_frame(map_to_frame(found, (side, side), view.size), view, bounds)
+
+    def _merge(self, parts: list[Detections], bgr: NDArray[np.uint8]) -> Detections:
+        if len(parts) == 1:
+            return parts[0]
+        found = joined(parts, (bgr.shape[1], bgr.shape[0]))
+        kept = _suppress(found.boxes_xyxy.T, found.class_ids, self.iou, self.max_det)
+        return Detections(found.boxes_xyxy[kept], found.scores[kept], found.class_ids[kept])
 
 
 def preprocess(bgr: NDArray[np.uint8], size: int) -> NDArray[np.float32]:

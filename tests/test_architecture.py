@@ -17,12 +17,13 @@ from source_rules import MODULES, NAMES, ROOT, Module, imports
 
 # Modules that may import PyTorch when they are imported; all others work, or at least answer, without it.
 TORCH_ROOMS = {"models", "training"}
-TORCH_FREE = {"models.predictor"}  # in those rooms: runs where only an ONNX runtime is installed
+TORCH_FREE = {"models.predictor", "models.views"}  # in those rooms: runs where only an ONNX runtime is installed
 TORCH_MODULES = {
-    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
-    "evaluation.branch_proof", "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality",
-    "evaluation.metrics", "evaluation.model_costs", "evaluation.predictions", "evaluation.reconstruction",
-    "evaluation.robustness_run", "evaluation.stored_pass",
+    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.backend_ap50", "deployment.export",
+    "deployment.exporting.checks", "deployment.exporting.files", "deployment.exporting.graph",
+    "deployment.exporting.int8", "evaluation.benchmark", "evaluation.branch_proof", "evaluation.denoising",
+    "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics", "evaluation.model_costs",
+    "evaluation.predictions", "evaluation.reconstruction", "evaluation.robustness_run", "evaluation.stored_pass",
 }  # fmt: skip
 # Imports inside a function that close a circle, each with its reason.
 LAZY_CIRCLES = {
@@ -43,6 +44,27 @@ TESTED_BY = {
     "training.benchmarks.machine": "test_benchmarks_speed",
     "training.benchmarks.sides": "test_benchmarks_speed",
     "deployment.export": "test_export",
+    "deployment.benchmarking.clip": "test_deployment_benchmark",
+    "deployment.benchmarking.plot": "test_deployment_benchmark",
+    "deployment.benchmarking.side_by_side": "test_deployment_benchmark",
+    "deployment.benchmarking.speed": "test_deployment_benchmark",
+    "deployment.benchmarking.variants": "test_deployment_benchmark",
+    "deployment.exporting.checks": "test_export",
+    "deployment.exporting.files": "test_export",
+    "deployment.exporting.sample_frames": "test_export",
+    "deployment.exporting.graph": "test_export",
+    "deployment.exporting.int8": "test_export",
+    "deployment.run_parts": "test_inference",
+    "deployment.run_setup": "test_infer_command",
+    "deployment.run_summary": "test_inference",
+    "deployment.runtimes.exported": "test_backends",
+    "deployment.runtimes.extras": "test_backends",
+    "deployment.runtimes.metadata": "test_backends",
+    "deployment.runtimes.onnx_runtime": "test_backends",
+    "deployment.runtimes.openvino_runtime": "test_openvino",
+    "deployment.runtimes.pytorch": "test_backends",
+    "deployment.stream": "test_inference",
+    "deployment.video": "test_video",
     "deployment.sources": "test_sources",
     "evaluation.model_costs": "test_metrics",
     "evaluation.stored_pass": "test_evaluation_run",

@@ -157,7 +157,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, name: str):
 def test_missing_files_and_unknown_endings(tmp_path: Path):
     with pytest.raises(InputError, match="no such file"):
         open_backend(tmp_path / "absent.onnx")
-    with pytest.raises(InputError, match=r"weights end in \.pt or \.onnx, not in '\.h5'"):
+    with pytest.raises(InputError, match=r"weights end in \.pt, \.onnx, \.xml or \.torchscript, not in '\.h5'"):
         open_backend(tmp_path / "weights.h5")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -13,8 +16,12 @@ import torch
 from tiny_checkpoint import TINY_NAMES, TINY_SIDE, write_tiny_checkpoint
 
 from data_utils.errors import InputError
-from deployment.backends import OnnxBackend
-from deployment.export import ExportReport, ParityError, export_onnx
+from deployment.backends import OnnxBackend, open_backend
+from deployment.export import FORMATS, ExportReport, ExportSettings, ParityError, export_model, export_onnx
+from deployment.exporting.checks import check_ap50
+from deployment.exporting.sample_frames import spread
+from deployment.runtimes.exported import ExportedBackend
+from deployment.runtimes.metadata import Metadata
 from models.weights import load_model
 
 
@@ -30,7 +37,7 @@ def checkpoint(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(checkpoint: Path, folder: Path) -> ExportReport:
-    return export_onnx(checkpoint, folder / "light.onnx")
+    return export_model(checkpoint, folder / "light.onnx", ExportSettings(dynamic=True))
 
 
 def test_the_file_agrees_with_pytorch(report: ExportReport):
@@ -69,13 +76,143 @@ def test_metadata_is_in_the_file(report: ExportReport):
 
 def test_the_branch_leaves_no_trace(report: ExportReport, folder: Path):
     # Equal detector weights, once with and once without the branch, give the identical graph.
-    without = export_onnx(write_tiny_checkpoint(folder / "none.pt", "none"), folder / "none.onnx")
+    settings = ExportSettings(dynamic=True)
+    without = export_model(write_tiny_checkpoint(folder / "none.pt", "none"), folder / "none.onnx", settings)
     graphs = [onnx.load(str(path)).graph for path in (report.path, without.path)]
     assert graphs[0].SerializeToString() == graphs[1].SerializeToString()
     assert not [name for tensor in graphs[0].initializer if "sr_branch" in (name := tensor.name)]
     # The comparison can fail: other weights give another graph.
-    other = export_onnx(write_tiny_checkpoint(folder / "other.pt", "none", seed=1), folder / "other.onnx")
+    other = export_model(write_tiny_checkpoint(folder / "other.pt", "none", seed=1), folder / "other.onnx", settings)
     assert onnx.load(str(other.path)).graph.SerializeToString() != graphs[0].SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def frames(folder: Path) -> Path:
+    (folder / "frames").mkdir()
+    for k in range(4):
+        coarse = np.random.default_rng(k).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / "frames" / f"{k}.png"), cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC))
+    return folder / "frames"
+
+
+KINDS = {
+    "simplified": ExportSettings(simplify=True),
+    "half": ExportSettings(half=True),
+    "int8": ExportSettings(int8=True, calib=3),
+    "nms": ExportSettings(nms=True, conf=0.3, iou=0.5),
+    "torchscript": ExportSettings("torchscript"),
+    "torchscript nms": ExportSettings("torchscript", nms=True),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest, checkpoint: Path, folder: Path, frames: Path) -> tuple[str, ExportReport]:
+    if request.param == "simplified":
+        pytest.importorskip("onnxslim")
+    settings = dataclasses.replace(KINDS[request.param], frames=frames)
+    return request.param, export_model(checkpoint, folder / f"{request.param}{settings.ending}", settings)
+
+
+@pytest.mark.integration
+@pytest.mark.filterwarnings("ignore")
+def test_every_kind_of_file_passes_its_check_and_runs_from_itself_alone(kind: tuple[str, ExportReport], frames: Path):
+    name, report = kind
+    backend = open_backend(report.path, "cpu")
+    assert isinstance(backend, ExportedBackend)
+    assert (backend.input_size, backend.names, backend.meta.batch) == (TINY_SIDE, TINY_NAMES, 1)
+    assert backend.meta.nms == ("nms" in name)
+    assert backend.metadata["run"] == "tiny"
+    assert report.agreement is not None
+    assert report.agreement.n_reference > 4  # real frames on which something is found
+    if name in ("simplified", "nms", "torchscript", "torchscript nms"):
+        assert max(report.errors.values()) < 1e-4
+        assert report.agreement.holds(0.5, 1e-3)
+    if name in ("half", "int8"):
+        assert 1e-7 < max(report.errors.values()) < 0.1
+        assert backend.meta.precision == {"half": "fp16", "int8": "int8"}[name]
+    raw = backend(np.zeros((3, 3, TINY_SIDE, TINY_SIDE), np.float32))  # a fixed batch is fed frame by frame
+    assert raw.shape[:2] == (3, 4 + len(TINY_NAMES))
+
+
+@pytest.mark.integration
+def test_smaller_kinds_are_smaller(kind: tuple[str, ExportReport], report: ExportReport):
+    limits = {"half": 0.55, "int8": 0.35}
+    if kind[0] in limits:
+        assert kind[1].n_bytes < limits[kind[0]] * report.n_bytes
+
+
+def test_eight_bits_leave_the_decoding_in_float(kind: tuple[str, ExportReport]):
+    if kind[0] != "int8":
+        pytest.skip("of the INT8 file alone")
+    graph = onnx.load(str(kind[1].path)).graph
+    makers = {value: node for node in graph.node for value in node.output}
+    softmax = next(node for node in graph.node if node.op_type == "Softmax")
+    integral = next(node for node in graph.node if node.op_type == "Conv" and "dfl" in node.name)
+    assert makers[integral.input[0]].op_type != "DequantizeLinear"
+    assert makers[softmax.input[0]].op_type != "DequantizeLinear"
+    quantised = [node for node in graph.node if node.op_type == "Conv" and
+                 makers[node.input[0]].op_type == "DequantizeLinear"]  # fmt: skip
+    assert len(quantised) == len([node for node in graph.node if node.op_type == "Conv"]) - 1
+
+
+def test_a_file_whose_detections_differ_is_deleted(
+    checkpoint: Path, frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    to_raw = Metadata.to_raw
+
+    def shifted(self: Metadata, output: np.ndarray) -> np.ndarray:
+        raw = to_raw(self, output)
+        raw[:, 0] += 1  # input pixel: 1.7 of the frame's
+        return raw
+
+    monkeypatch.setattr(Metadata, "to_raw", shifted)
+    with pytest.raises(ParityError, match="on real frames"):
+        export_model(checkpoint, tmp_path / "a.onnx", ExportSettings(frames=frames))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fall_of_ap50_is_refused():
+    check_ap50(0.8, 0.79, "w")
+    check_ap50(None, None, "w")
+    for after in (0.77, None):
+        with pytest.raises(ParityError, match=r"AP50 on the validation list fell from 0\.8000 to 0\..*--calib"):
+            check_ap50(0.8, after, "w")
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"format": "tflite"}, "--format tflite"),
+        ({"half": True, "int8": True}, "exclude each other"),
+        ({"format": "torchscript", "int8": True}, "has no --int8"),
+        ({"format": "openvino", "dynamic": True}, "--dynamic"),
+        ({"nms": True, "dynamic": True}, "--dynamic and --nms"),
+        ({"int8": True, "calib": 0}, "--calib 0"),
+        ({"conf": 2.0}, "conf = 2.0"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], reason: str):
+    with pytest.raises(InputError, match=reason):
+        ExportSettings(**settings)
+
+
+def test_eight_bits_need_frames(checkpoint: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=r"--int8: .*train\.txt is not prepared here.*--frames"):
+        export_model(checkpoint, tmp_path / "a.onnx", ExportSettings(int8=True))
+    with pytest.raises(InputError, match="no folder with images"):
+        export_model(checkpoint, tmp_path / "a.onnx", ExportSettings(int8=True, frames=tmp_path))
+
+
+def test_frames_are_taken_evenly():
+    paths = [Path(str(k)) for k in range(10)]
+    assert [path.name for path in spread(paths, 4)] == ["0", "3", "6", "9"]
+    assert spread(paths, 20) == paths
+
+
+def test_the_commands_endings_are_the_formats():
+    import export
+
+    assert {name: ExportSettings(name).ending for name in FORMATS} == export.ENDINGS
 
 
 def test_batch_norm_is_exported_in_eval_mode(report: ExportReport):

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from test_predictor import FakeBackend
 from test_video import N_FRAMES, make_video, probe
 from tiny_checkpoint import write_tiny_checkpoint
 
@@ -95,7 +96,13 @@ def test_the_commands_defaults_are_the_predictors(monkeypatch: pytest.MonkeyPatc
     from models import predictor
 
     monkeypatch.setattr(sys, "argv", ["infer.py", "--weights", "w", "--source", "s"])
-    assert getattr(infer.parse_arguments(), option) == getattr(predictor, f"DEFAULT_{option.upper()}") == value
+    from deployment import run_setup
+
+    arguments = infer.parse_arguments()
+    assert getattr(arguments, option) is None  # so that a file's own comes first
+    monkeypatch.setattr(run_setup, "open_backend", lambda *_args, **_kwargs: FakeBackend(np.zeros((5, 0), np.float32)))
+    opened, _ = run_setup.open_predictor(arguments, run_setup.run_options(arguments), one_at_a_time=False)
+    assert getattr(opened, option) == getattr(predictor, f"DEFAULT_{option.upper()}") == value
 
 
 @pytest.mark.integration

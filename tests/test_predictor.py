@@ -23,6 +23,7 @@ class FakeBackend:
     def __init__(self, raw: np.ndarray, input_size: int = 64, names: tuple[str, ...] = ("lesion",)) -> None:
         self.raw, self.input_size, self.names = raw, input_size, names
         self.crop_border = False
+        self.parallel = 1
         self.seen: list[np.ndarray] = []
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
