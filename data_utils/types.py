@@ -121,7 +121,7 @@ class Detections:
 
     def above(self, threshold: float) -> Detections:
         """Return the detections whose score is greater than `threshold`."""
-        keep = self.scores > threshold
+        keep = self.scores.astype(np.float64) > threshold
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.class_ids[keep])
 
 

@@ -44,10 +44,12 @@ def rank_hits(
     criterion: int,
     class_id: int | None = None,
     frame_units: IntArray | None = None,
+    ties_together: bool = False,
 ) -> RankedHits:
     """Gather the hits of `class_id` (None: of all classes) from the table.
 
-    frame_units: int64 [S], the unit each frame belongs to, numbered from 0; None: all are one unit.
+    frame_units: int64 [S], the unit each frame belongs to, numbered from 0; None: all are one. ties_together: of equal
+    scores the false alarms rank first, as if a threshold decided; else they keep their order, as COCO's AP has it.
     """
     units = np.zeros(table.n_frames, dtype=np.int64) if frame_units is None else frame_units
     n_units = int(units.max(initial=0)) + 1
@@ -57,6 +59,9 @@ def rank_hits(
     det_units = units[table.frames[chosen]]
     n_hits_before = np.cumsum(is_hit)
     n_hits = int(n_hits_before[-1]) if len(is_hit) else 0
+    if ties_together:
+        scores = table.scores[chosen]
+        n_hits_before = np.searchsorted(-scores[is_hit], -scores, side="left")
     places = (n_hits_before[is_false], det_units[is_false])
     false = coo_array((np.ones(len(places[0])), places), shape=(n_hits + 1, n_units)).tocsr()
     own = table.counted[criterion] & (True if class_id is None else table.truth_class_ids == class_id)

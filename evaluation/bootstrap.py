@@ -20,7 +20,8 @@ from data_utils.types import FloatArray, FrameResult, IntArray
 Statistic = Callable[[FloatArray], FloatArray]  # weights float64 [R, U] -> values [R], NaN where not defined
 LEVEL = 0.95
 LEAST_UNITS = 2  # fewer cannot be resampled
-LEAST_DEGREES, LEAST_TAIL = 3.0, 0.001  # of freedom; share beyond an end of an interval
+LEAST_DEGREES = 5.0  # of freedom: fewer would ask for ends that 2,000 resamples cannot show
+_NO_SPREAD = 1e-12
 LEAST_DEFINED = 0.5  # share of the resamples in which a number must be defined to get an interval
 
 
@@ -74,14 +75,19 @@ def intervals(
 
 
 def interval(value: float, resampled: FloatArray, left_one_out: FloatArray, level: float = LEVEL) -> Interval:
-    """Return the intervals of `value` from its resamples [R] and its values with each unit left out [U]."""
+    """Return the intervals of `value` from its resamples [R] and its values with each unit left out [U].
+
+    There is none where the number is hardly ever defined, or the same in every resample.
+    """
     values = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or len(values) < LEAST_DEFINED * len(resampled):
         return Interval(_defined(value), n_resamples=len(values))
+    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    if spread < _NO_SPREAD:  # all found, or none: resamples cannot say how far that carries
+        return Interval(value, se=0.0, n_resamples=len(values))
     tails = student_tails(left_one_out, level)
     low, high = np.quantile(values, tails)
     bca_low, bca_high = np.quantile(values, _bca_tails(value, values, left_one_out, tails))
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
     return Interval(value, float(low), float(high), float(bca_low), float(bca_high), spread, len(values))
 
 
@@ -92,25 +98,34 @@ def student_tails(left_one_out: FloatArray, level: float = LEVEL) -> FloatArray:
     degrees of freedom are here not the number of units but of those that matter, less one: (sum d^2)^2 / sum d^4 over
     the deviations d of the values with each unit left out, which is k when k units move the number alike.
     """
-    jackknife = left_one_out[np.isfinite(left_one_out)]
-    deviations = jackknife - jackknife.mean() if len(jackknife) else np.zeros(1)
-    squares = (deviations**2).sum()
-    if squares == 0:
+    degrees = _degrees(left_one_out)
+    if degrees is None:
         return np.array([(1 - level) / 2, (1 + level) / 2])
-    degrees = max(squares**2 / (deviations**4).sum() - 1, LEAST_DEGREES)
-    tail = norm.cdf(np.sqrt((degrees + 1) / degrees) * t.ppf((1 - level) / 2, degrees))
-    tail = max(float(tail), LEAST_TAIL)
+    tail = float(norm.cdf(np.sqrt((degrees + 1) / degrees) * t.ppf((1 - level) / 2, degrees)))
     return np.array([tail, 1 - tail])
 
 
-def share_on_other_side(resampled: FloatArray) -> float:
-    """Return the two-sided bootstrap p-value of "the difference is 0": twice the smaller share beyond 0, at most 1.
+def p_of_no_difference(resampled: FloatArray, left_one_out: FloatArray) -> float:
+    """Return the two-sided p of "the difference is 0" that belongs to the percentile interval: 1 less its level at 0.
 
-    One is added to both counts, so that it is never 0 (Davison and Hinkley 1997, eq. 4.11).
+    The smaller share of the resamples beyond 0 goes through `student_tails` backwards. One is added to both counts, so
+    that it is never 0 (Davison and Hinkley 1997, eq. 4.11).
     """
     values = resampled[np.isfinite(resampled)]
     beyond = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
-    return min(1.0, 2 * (beyond + 1) / (len(values) + 1))
+    share = min((beyond + 1) / (len(values) + 1), 0.5)
+    degrees = _degrees(left_one_out)
+    if degrees is None:
+        return 2 * share
+    return float(2 * t.cdf(norm.ppf(share) / np.sqrt((degrees + 1) / degrees), degrees))
+
+
+def _degrees(left_one_out: FloatArray) -> float | None:
+    """Return the degrees of freedom of `student_tails`; None where no unit moves the number."""
+    jackknife = left_one_out[np.isfinite(left_one_out)]
+    deviations = jackknife - jackknife.mean() if len(jackknife) else np.zeros(1)
+    squares = (deviations**2).sum()
+    return None if squares < _NO_SPREAD**2 else max(squares**2 / (deviations**4).sum() - 1, LEAST_DEGREES)
 
 
 def _bca_tails(value: float, values: FloatArray, left_one_out: FloatArray, tails: FloatArray) -> FloatArray:

@@ -39,14 +39,15 @@ def froc(results: Sequence[FrameResult], scoring: Scoring) -> dict[str, Any]:
         table = match_frames(results, criteria, scoring.eval.max_det, scoring.eval.size_reference)
         rows = {}
         for row, name in enumerate(["all", *ranges]):
-            values = sensitivity_at(rank_hits(table, row), one, n_frames)[0] if results else [np.nan]
+            hits = rank_hits(table, row, ties_together=True)
+            values = sensitivity_at(hits, one, n_frames)[0] if results else [np.nan]
             at_rates = zip(FALSE_ALARM_RATES, values, strict=False)
             n_lesions = int(table.counted[row].sum())
             rows[name] = {"n_lesions": n_lesions, **{rate_name(rate): _defined(value) for rate, value in at_rates}}
         view[key] = {
             "hit": HIT_NAMES[key],
             "sensitivity": rows,
-            "curve": froc_curve(rank_hits(table, 0), len(results)),
+            "curve": froc_curve(rank_hits(table, 0, ties_together=True), len(results)),
         }
     return view
 

@@ -35,7 +35,12 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
     settings = [Scoring.from_dict(stored.about["scoring"]) for stored in passes]
     if settings[0].names != settings[1].names:
         raise InputError(f"{second}: classes {list(settings[1].names)}, but {first} has {list(settings[0].names)}")
-    scoring = settings[0]
+    _require_same_settings(settings, second)
+    scoring, notes = settings[0], [*passes[0].notes, *passes[1].notes]
+    if settings[0].imgsz != settings[1].imgsz and scoring.eval.size_reference != "original":
+        scoring = replace(scoring, eval=scoring.eval.model_copy(update={"size_reference": "original"}))
+        sides = f"{settings[0].imgsz} and {settings[1].imgsz}"
+        notes.append(f"The inputs' sides are {sides} px, so sizes are counted in the original frame's pixels.")
     if resamples is not None:
         scoring = replace(scoring, eval=scoring.eval.model_copy(update={"resamples": resamples}))
     thresholds = [chosen_threshold(stored, validation_pass(stored), scoring) for stored in passes]
@@ -49,9 +54,35 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
         "unit": passes[0].about.get("unit", "frame"),
         "n_resamples": scoring.eval.resamples,
         "thresholds": [asdict(threshold) for threshold in thresholds],
-        "notes": [*passes[0].notes, *passes[1].notes],
+        "notes": [*notes, *_note_scorings(passes)],
     }
     return {"about": about, "pairs": pairs}
+
+
+def _require_same_settings(settings: Sequence[Any], second: Path) -> None:
+    """Raise InputError where the two passes kept detections, or count hits and sizes, by different rules."""
+    plain = [one.as_dict() for one in settings]
+    rules = [one | {f"eval.{key}": value for key, value in one.pop("eval").items()} for one in plain]
+    free = ("imgsz", "eval.resamples", "eval.bootstrap_seed", "eval.batch_size")
+    differing = [key for key in rules[0] if key not in free and rules[0][key] != rules[1].get(key)]
+    if differing:
+        key = differing[0]
+        raise InputError(
+            f"{second}: {key} = {rules[1].get(key)}, but {rules[0][key]} for the first; evaluate both under one setting"
+        )
+
+
+def _note_scorings(passes: Sequence[Any]) -> list[str]:
+    """Note in the ledger that a test list was looked at once more with each model."""
+    from evaluation.score import ledger_folder
+    from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
+
+    if not is_spent_by_scoring(passes[0].about["data"]):
+        return []
+    sentences = [
+        note_scoring(ledger_folder(one), one.about, "python -m evaluation.compare").sentence() for one in passes
+    ]
+    return sentences[-1:]
 
 
 def find_pass(place: Path, data: str) -> Path:
@@ -136,6 +167,12 @@ def _filled(place: str, key: str | None, value: int | None) -> Path:
     return Path(place.replace(f"{{{key}}}", str(value)))
 
 
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}': a whole number, 0 for no intervals")
+    return int(text)
+
+
 def _plain(compared: Mapping[str, Any]) -> dict[str, Any]:
     return {"about": compared["about"], "pairs": {name: asdict(pair) for name, pair in compared["pairs"].items()}}
 
@@ -151,9 +188,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     repeats = parser.add_mutually_exclusive_group()
     repeats.add_argument("--splits", nargs="+", type=int, help="split numbers, put where A and B say {split}")
     repeats.add_argument("--seeds", nargs="+", type=int, help="seeds, put where A and B say {seed}")
-    parser.add_argument("--resamples", type=int, help="of the patients (default: as evaluated)")
+    parser.add_argument("--resamples", type=_count, help="of the patients (default: as evaluated)")
     parser.add_argument("--save", type=Path, metavar="JSON", help="also write the numbers there")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    for numbers in (arguments.splits or [], arguments.seeds or []):
+        if len(set(numbers)) < len(numbers):
+            raise InputError(f"{' '.join(map(str, numbers))}: a number stands twice; each repeat counts once")
     key = "split" if arguments.splits else "seed" if arguments.seeds else None
     compared = [
         compare(_filled(arguments.first, key, number), _filled(arguments.second, key, number), arguments.data,

@@ -72,6 +72,31 @@ def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
     return EvaluationSet(label, loader, sizes, _notes(config, data))
 
 
+def require_unseen(evaluated: EvaluationSet, config: Config, data: str, split: int, trained_split: int | None) -> None:
+    """Raise InputError when frames of a part of split number `split`, or others of their groups, were trained on.
+
+    That is how it is with weights of another split of the same frames, where test frames of one train the other.
+    """
+    if trained_split in (None, split) or data not in PARTS or data == "train":
+        return
+    list_file = config.dataset.split_list(trained_split, "train")
+    if not list_file.is_file():
+        raise InputError(
+            f"--split {split}: the weights are of split {trained_split}, and {list_file} is not at hand to see which "
+            f"frames they were trained on; use --split {trained_split}"
+        )
+    trained = {Path(line.strip()).stem for line in list_file.read_text(encoding="utf-8").splitlines() if line.strip()}
+    group_of = {stem: row.group for stem, row in evaluated.sizes.items()}
+    groups = {group_of[stem] for stem in trained if stem in group_of}
+    stems = [path.stem for path in evaluated.loader.dataset.image_paths]
+    n_seen = sum(stem in trained or group_of.get(stem) in groups for stem in stems)
+    if n_seen:
+        raise InputError(
+            f"--split {split}: the weights are of split {trained_split}, and {n_seen} of these {len(stems)} frames, or "
+            f"others of their {config.dataset.group}s, were trained on; use --split {trained_split}"
+        )
+
+
 def label_of(config: Config, split: int, data: str) -> str:
     """Return what headings and file names call `data`: "<set>_split<N>_<part>", or an external set's name."""
     return f"{config.dataset.name}_split{split}_{data}" if data in PARTS else data

@@ -78,7 +78,7 @@ def headline_statistics(
     if nc > 1:
         statistics |= {f"ap50[{name}]": partial(weighted_ap, by_class[0][k]) for k, name in enumerate(scoring.names)}
     statistics |= threshold_statistics(results, frame_counts(table, 0, threshold), units)
-    return statistics | _froc_statistics(rank_hits(table, 1 + len(ranges), None, units), units)
+    return statistics | _froc_statistics(rank_hits(table, 1 + len(ranges), None, units, ties_together=True), units)
 
 
 def headline_intervals(
@@ -113,15 +113,17 @@ def patients_found(
 ) -> tuple[FloatArray, FloatArray]:
     """Return float64 [U] each: patients with a lesion in each unit, and those of them with at least one lesion hit.
 
-    A frame whose patient is not known counts as a patient of its own.
+    A patient in several units counts once, in the first; a frame whose patient is not known, as one of its own.
     """
-    found: dict[tuple[int, str], bool] = {}
+    found: dict[str, bool] = {}
+    owner: dict[str, int] = {}
     for index, result in enumerate(results):
         if counts.n_truth[index]:
             unknown = result.patient_id == "unknown"
-            patient = (int(units[index]), f"frame {result.stem}" if unknown else result.patient_id)
+            patient = f"frame {result.stem}" if unknown else result.patient_id
+            owner.setdefault(patient, int(units[index]))
             found[patient] = found.get(patient, False) or bool(counts.tp[index])
-    owners = np.array([unit for unit, _ in found], dtype=np.int64)
+    owners = np.array(list(owner.values()), dtype=np.int64)
     n_units = int(units.max(initial=-1)) + 1
     return (
         np.bincount(owners, minlength=n_units).astype(np.float64),

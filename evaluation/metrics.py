@@ -67,10 +67,10 @@ def detection_metrics(results: Sequence[FrameResult], scoring: Scoring, threshol
         results, nc, scoring.iou_thresh, section.max_det, section.size_reference, area_ranges=ranges
     )
     if threshold is None:
-        point = best_f1(results, scoring.iou_thresh)
+        point = best_f1(results, scoring.iou_thresh, section.max_det)
         threshold = Threshold(point.threshold, "best F1 on these very frames", own=True)
     else:
-        point = at_threshold(results, scoring.iou_thresh, threshold.value)
+        point = at_threshold(results, scoring.iou_thresh, threshold.value, section.max_det)
     matrix = confusion_matrix(results, nc, scoring.iou_thresh, point.threshold)
     n_healthy, n_alarmed = healthy_frames(results, point.threshold)
     return {

@@ -85,12 +85,12 @@ def threshold_curves(table: MatchTable, criterion: int = 0) -> ThresholdCurves:
     return ThresholdCurves(thresholds, tp / kept, tp / n_truth, 2 * tp / (kept + n_truth), tp.astype(np.int64), kept)
 
 
-def best_f1(results: Sequence[FrameResult], iou_thresh: float) -> OperatingPoint:
+def best_f1(results: Sequence[FrameResult], iou_thresh: float, max_det: int = 300) -> OperatingPoint:
     """Find the score threshold with the highest F1 over all classes; the highest threshold among equals.
 
     It is chosen on the very frames it is reported for: on validation frames, to be used on others.
     """
-    table = hit_table(results, iou_thresh)
+    table = hit_table(results, iou_thresh, max_det)
     curves, n_truth = threshold_curves(table), len(table.truth_class_ids)
     if not len(curves.f1):
         undefined = None if not n_truth else 0.0
@@ -99,9 +99,11 @@ def best_f1(results: Sequence[FrameResult], iou_thresh: float) -> OperatingPoint
     return _point(float(curves.thresholds[best]), int(curves.tp[best]), int(curves.n_kept[best]), n_truth)
 
 
-def at_threshold(results: Sequence[FrameResult], iou_thresh: float, threshold: float | None) -> OperatingPoint:
+def at_threshold(
+    results: Sequence[FrameResult], iou_thresh: float, threshold: float | None, max_det: int = 300
+) -> OperatingPoint:
     """Count what the detections above a threshold that was chosen elsewhere give on these frames."""
-    counts = frame_counts(hit_table(results, iou_thresh), 0, threshold)
+    counts = frame_counts(hit_table(results, iou_thresh, max_det), 0, threshold)
     tp, n_truth = int(counts.tp.sum()), int(counts.n_truth.sum())
     return _point(threshold, tp, tp + int(counts.fp.sum()), n_truth)
 

@@ -17,8 +17,8 @@ from evaluation.bootstrap import (
     Interval,
     Statistic,
     intervals,
+    p_of_no_difference,
     resample_weights,
-    share_on_other_side,
     units_of,
 )
 from evaluation.headline import Scoring, headline_statistics
@@ -69,7 +69,7 @@ def paired_intervals(
     for name, measured in of_difference.items():
         p = None
         if weights is not None and measured.low is not None:
-            p = share_on_other_side(difference[name](weights))
+            p = p_of_no_difference(difference[name](weights), difference[name](1.0 - np.eye(n)))
         needed = patients_needed(measured.se, n)
         pairs[name] = Pair(of_first[name], of_second[name], measured, p, detectable(measured.se), needed)
     return pairs
@@ -95,7 +95,7 @@ def in_same_order(first: Sequence[FrameResult], second: Sequence[FrameResult]) -
 
 def detectable(se: float | None) -> float | None:
     """Return the true difference that a test at 5 % finds with a power of 80 %: (z_0.975 + z_0.8) standard errors."""
-    return None if se is None else float((norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER)) * se)
+    return None if not se else float((norm.ppf((1 + LEVEL) / 2) + norm.ppf(POWER)) * se)
 
 
 def patients_needed(se: float | None, n_patients: int, asked: float = ASKED) -> int | None:
@@ -124,7 +124,8 @@ def in_words(name: str, pair: Pair) -> str:
     if difference.value is None:
         return f"{name}: not defined on these frames"
     if difference.low is None or difference.high is None:
-        return f"{name}: {difference.value:+.3f}, without an interval"
+        same = ", the same in every resample" if difference.se == 0 else ", without an interval"
+        return f"{name}: {difference.value:+.3f}{same}"
     bounds = f"{difference.value:+.3f} [{difference.low:.3f}, {difference.high:.3f}]"
     if difference.low > 0 or difference.high < 0:
         return f"{name}: the second is {'higher' if difference.value > 0 else 'lower'}: {bounds}"

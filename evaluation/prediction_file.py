@@ -3,7 +3,8 @@
 `predictions_<data>.jsonl` has a first line that says which weights, data and settings they come from, then one line
 for each frame: {"frame", "patient", "group", "size", "input", "boxes", "scores", "classes"}; `truth_<data>.jsonl`
 beside it has {"frame", "patient", "group", "source", "modality", "size", "boxes", "classes"}. Boxes are x1, y1, x2, y2
-in pixels of the original frame. Patients and groups are hashed: neither file holds an id.
+in pixels of the original frame. Patients and groups are hashed; frames keep their names, so a name that holds an id
+shows it.
 """
 
 from __future__ import annotations
@@ -73,22 +74,23 @@ def load(path: Path) -> StoredPass:
     line for anything else that is not as `store` writes it, and when truth and predictions do not belong together.
     """
     about, frames, torn = _read(path, KIND)
+    n_classes = _check_head(about, path)
     truth_file = truth_path(path)
     _, truths, truth_torn = _read(truth_file, TRUTH_KIND)
     if not truth_torn and about.get("truth_sha256") != _hash(truth_file.read_text(encoding="utf-8")):
         raise InputError(f"{truth_file}: not the truth {path.name} was written with; run evaluate.py again")
     both = [name for name in truths if name in frames]
-    lost = len(truths) - len(both)
-    extra = sorted(set(frames) - set(truths))
+    lost, extra = len(truths) - len(both), sorted(set(frames) - set(truths))
     if extra and not truth_torn:
-        raise InputError(f"{path}: frame {extra[0]} is not in {truth_file.name}; run evaluate.py again")
-    if lost and not torn:
+        raise InputError(f"{path}: a frame is not in {truth_file.name} ({extra[0]}); run evaluate.py again")
+    if lost and (not torn or set(both) != set(list(truths)[: len(both)])):
         raise InputError(f"{path}: {lost} frames of {truth_file.name} are missing; run evaluate.py again")
     torn_files = [file.name for file, is_torn in ((path, torn), (truth_file, truth_torn)) if is_torn]
     notes = [f"{name}: the last line is torn and was left out." for name in torn_files]
     if torn_files:
         notes.append(f"{max(lost, len(extra))} frames are missing for it: numbers are of {len(both)} frames.")
     results = [_result(frames[name], truths[name]) for name in both]
+    _check_classes(results, n_classes, path)
     return StoredPass(about, results, tuple(notes), path)
 
 
@@ -147,20 +149,25 @@ _FIELDS = {
     KIND: ("frame", "size", "input", "boxes", "scores", "classes"),
     TRUTH_KIND: ("frame", "patient", "group", "source", "modality", "size", "boxes", "classes"),
 }
+_HEAD = ("data", "label", "split", "list_sha256", "imgsz", "conf_thresh", "results_dir", "scoring", "weights",
+         "weights_sha256", "epoch")  # fmt: skip
+_LARGEST = 1e7  # a coordinate beyond this is no pixel
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]], bool]:
-    """Return the first line, {frame: its line}, and whether the last line was torn."""
+    """Return the first line, {frame: its line} in the file's order, and whether the last line was torn."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `python evaluate.py` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable UTF-8 text file ({error})") from None
-    lines = text.splitlines()
+    lines = text.split("\n")  # JSON may hold the other characters that end a line for Python
     rows: list[dict[str, Any]] = []
     torn = False
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             if not isinstance(row, dict):
@@ -168,33 +175,58 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, dict[str, An
             if rows:
                 _check(row, kind)
             rows.append(row)
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines) > 1 and not text.endswith("\n"):
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            if number == len(lines) > 1:  # nothing ends the last line
                 torn = True
                 break
             raise InputError(f"{path}:{number}: {error}; run evaluate.py again") from None
-    if not rows or rows[0].get("kind") != kind or rows[0].get("version") != VERSION:
+    about, *frames = rows or [{}]
+    if about.get("kind") != kind or about.get("version") != VERSION or not isinstance(about.get("n_frames"), int):
         raise InputError(f"{path}:1: not a file of {kind}, version {VERSION}")
-    about, *frames = rows
     by_name = {row["frame"]: row for row in frames}
     if len(by_name) < len(frames):
         raise InputError(f"{path}: a frame stands twice; run evaluate.py again")
-    if len(frames) < about["n_frames"]:
-        torn = True  # cut at the end of a line
-    return about, by_name, torn
+    return about, by_name, torn or len(frames) < about["n_frames"]
 
 
 def _check(row: Mapping[str, Any], kind: str) -> None:
-    """Raise ValueError for a line that lacks a field or whose lists do not fit each other."""
+    """Raise ValueError for a line that lacks a field, or holds what cannot be meant."""
     if missing := [name for name in _FIELDS[kind] if name not in row]:
         raise ValueError(f"lacks {', '.join(missing)}")
+    for name in ("size", "input") if kind == KIND else ("size",):
+        sides = row[name]
+        if not (isinstance(sides, list) and len(sides) == 2 and all(type(side) is int and side > 0 for side in sides)):
+            raise ValueError(f"{name} must be two whole numbers of pixels above 0, found {str(sides)[:40]}")
+    for name in ("frame",) if kind == KIND else ("frame", "patient", "group", "source", "modality"):
+        if not isinstance(row[name], str):
+            raise ValueError(f"{name} must be text, found {str(row[name])[:40]}")
     boxes = np.array(row["boxes"], dtype=np.float64).reshape(-1, 4)
-    if not np.isfinite(boxes).all():
-        raise ValueError("boxes hold NaN or infinite values")
+    if not (np.abs(boxes) <= _LARGEST).all():  # false for NaN too
+        raise ValueError("boxes hold NaN, infinite or absurd values")
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        raise ValueError("a box ends before it begins")
     if len(boxes) != len(row["classes"]):
         raise ValueError(f"{len(boxes)} boxes, {len(row['classes'])} classes")
-    if kind == KIND:
-        Detections(row["boxes"], row["scores"], row["classes"])
+    Detections(boxes, row["scores"] if kind == KIND else np.zeros(len(boxes)), row["classes"])
+
+
+def _check_head(about: Mapping[str, Any], path: Path) -> int:
+    """Return the number of classes the first line names; raises InputError for what it lacks."""
+    missing = [name for name in _HEAD if name not in about]
+    scoring = about.get("scoring")
+    if not missing and not (isinstance(scoring, dict) and {"names", "iou_thresh", "imgsz", "eval"} <= set(scoring)):
+        missing = ["scoring"]
+    if missing:
+        raise InputError(f"{path}:1: lacks {', '.join(missing)}; run evaluate.py again")
+    return len(about["scoring"]["names"])
+
+
+def _check_classes(results: Sequence[FrameResult], n_classes: int, path: Path) -> None:
+    for number, result in enumerate(results, start=1):
+        for class_ids in (result.detections.class_ids, result.truth_class_ids):
+            if len(class_ids) and class_ids.max() >= n_classes:
+                found = int(class_ids.max())
+                raise InputError(f"{path}: frame {number} holds class {found}, but only {n_classes} are named")
 
 
 def _lines(head: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -21,7 +21,7 @@ from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.imaging.corruptions import CORRUPTIONS, PARAMETERS, SEVERITIES, corrupt
 from evaluation.evaluation_run import output_folder
-from evaluation.evaluation_set import EvaluationSet, evaluation_config, open_evaluation_set
+from evaluation.evaluation_set import EvaluationSet, evaluation_config, open_evaluation_set, require_unseen
 from evaluation.headline import Scoring
 from evaluation.prediction_file import StoredPass, list_hash, load, prediction_path, store
 from evaluation.predictions import predict
@@ -109,6 +109,7 @@ def open_bench(loaded: LoadedModel, config: Config, split: int, data: str, folde
     """Open the frames of `data`; HR frames stay closed."""
     without_hr = config.model_copy(update={"run": config.run.model_copy(update={"sr_metric_frames": 0})})
     evaluated = open_evaluation_set(without_hr, split, data)
+    require_unseen(evaluated, config, data, split, loaded.meta.get("split"))
     cells = folder / f"robustness_{loaded.weights.stem}_{evaluated.label}"
     return Bench(loaded, config, split, data, evaluated, cells)
 
@@ -172,9 +173,7 @@ def corrupted(batches: Iterable[Mapping[str, Any]], kind: str, severity: int) ->
         yield {**batch, "lr_image": torch.from_numpy(bad).permute(0, 3, 1, 2)}
 
 
-def _validation(
-    bench: Bench, clean: StoredPass, folder: Path, report: Report
-) -> tuple[StoredPass | None, list[str]]:
+def _validation(bench: Bench, clean: StoredPass, folder: Path, report: Report) -> tuple[StoredPass | None, list[str]]:
     """Return clean validation predictions of the same weights, or why there are none."""
     if bench.data == "val":
         return clean, []

@@ -59,7 +59,7 @@ def chosen_threshold(stored: Any, validation: Any | None, scoring: Any) -> Any:
 
     if validation is None:
         return Threshold(DEFAULT_THRESHOLD, "infer.py's default: there are no validation predictions of these weights")
-    value = best_f1(validation.results, scoring.iou_thresh).threshold
+    value = best_f1(validation.results, scoring.iou_thresh, scoring.eval.max_det).threshold
     if value is None:
         return Threshold(DEFAULT_THRESHOLD, "infer.py's default: nothing on the validation frames decides")
     own = validation.path == stored.path
@@ -67,17 +67,33 @@ def chosen_threshold(stored: Any, validation: Any | None, scoring: Any) -> Any:
 
 
 def validation_pass(stored: Any) -> Any | None:
-    """Return the validation pass of the same weights and settings that lies in the same folder; None if none does."""
+    """Return the validation pass that lies in the same folder and fits: None if none does.
+
+    It is of the same weights and settings, on the split they were trained on, and shares neither frame nor group with
+    the scored frames, unless those are themselves the validation frames.
+    """
     from evaluation.prediction_file import load
 
-    if stored.about["data"] == "val":
+    about = stored.about
+    if about["data"] == "val":
         return stored
+    trained_split = about.get("trained_split") or about["split"]
+    own = {result.stem for result in stored.results} | {result.group for result in stored.results if result.group}
     for path in sorted(stored.path.parent.glob("predictions_*.jsonl")):
         other = read_about(path)
-        same = all(other.get(key) == stored.about.get(key) for key in ("weights_sha256", "imgsz", "conf_thresh"))
-        if other.get("data") == "val" and same:
-            return load(path)
+        if other.get("data") == "val" and other.get("split") == trained_split and _same_settings(about, other):
+            validation = load(path)
+            if not any(result.stem in own or result.group in own for result in validation.results):
+                return validation
     return None
+
+
+def _same_settings(about: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether two passes are of one model and kept detections by one rule."""
+    if any(other.get(key) != about.get(key) for key in ("weights_sha256", "imgsz", "conf_thresh")):
+        return False
+    sections = [one.get("scoring", {}).get("eval", {}) for one in (about, other)]
+    return all(sections[0].get(key) == sections[1].get(key) for key in ("nms_iou", "max_det"))
 
 
 def find_predictions(place: Path) -> list[Path]:
@@ -94,19 +110,18 @@ def rescore(path: Path) -> tuple[str, Path]:
     """Score one prediction file and rewrite its evaluation; return the table and the JSON file."""
     from evaluation.prediction_file import load
     from evaluation.report import format_report
-    from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
+    from evaluation.scoring_ledger import SENTENCE, is_spent_by_scoring, note_scoring
 
     stored = load(path)
     about = stored.about
     record_file = evaluation_path(path)
-    record = _old_record(record_file)
+    record = _old_record(record_file, about["weights_sha256"])
     metrics = record.get("metrics", {}) | score(stored, validation_pass(stored))
-    notes = [*stored.notes, *about.get("notes", [])]
+    old = [note for note in record.get("notes", []) if not note.startswith(SENTENCE)]
+    notes = list(dict.fromkeys([*stored.notes, *about.get("notes", []), *old]))
     if is_spent_by_scoring(about["data"]):
-        scorings = note_scoring(
-            Path(about["results_dir"]), about, shlex.join(["python -m evaluation.score", str(path)])
-        )
-        notes.append(scorings.sentence())
+        command = f"python -m evaluation.score {shlex.quote(str(path))}"
+        notes.append(note_scoring(ledger_folder(stored), about, command).sentence())
     record |= {"weights": about["weights"], "weights_sha256": about["weights_sha256"], "epoch": about["epoch"],
                "data": about["label"], "split": about["split"], "metrics": metrics, "notes": notes}  # fmt: skip
     write_text(record_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
@@ -129,7 +144,8 @@ def _sweep(stored: Any, validation: Any | None, scoring: Any) -> dict[str, Any]:
     setting = best_setting(rows)
     here = None
     if setting is not None:
-        here = asdict(at_threshold(thin_out(stored.results, setting.nms_iou), scoring.iou_thresh, setting.conf))
+        thinned = thin_out(stored.results, setting.nms_iou)
+        here = asdict(at_threshold(thinned, scoring.iou_thresh, setting.conf, scoring.eval.max_det))
     chosen_on = validation.about["label"]
     return {"chosen_on": chosen_on, "setting": setting and asdict(setting), "rows": rows, "here": here}
 
@@ -156,12 +172,24 @@ def read_about(path: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def _old_record(path: Path) -> dict[str, Any]:
+def ledger_folder(stored: Any) -> Path:
+    """Return the results folder whose ledger counts a pass: the one it was made under, if it is still there.
+
+    For a run that was moved, the folder above its `runs` folder; else the folder the predictions lie in.
+    """
+    made_under, run = Path(stored.about["results_dir"]), stored.path.resolve().parent
+    if made_under.is_dir():
+        return made_under
+    return run.parents[1] if run.parent.name == "runs" else run
+
+
+def _old_record(path: Path, weights_sha256: str) -> dict[str, Any]:
+    """Return what an evaluation of the very same weights left there; else nothing."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if isinstance(record, dict) and record.get("weights_sha256") == weights_sha256 else {}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -171,7 +199,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("run", type=Path, help="run folder, or one predictions_*.jsonl")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    for path in find_predictions(arguments.run):
+    from evaluation.prediction_file import load
+
+    paths = find_predictions(arguments.run)
+    for path in paths:
+        load(path)  # a damaged file is found before any scoring is noted
+    for path in paths:
         report, record_file = rescore(path)
         print(f"{report}\n\nwritten: {record_file}\n")
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from data_utils.errors import InputError
 
 LEDGER = "test_ledger.jsonl"
+SENTENCE = "This list has been scored"
 FOR_CHOOSING = ("train", "val", "val_healthy")  # parts of a split that thresholds, epochs and settings are chosen on
 
 
@@ -35,7 +36,7 @@ class Scorings:
         times = "once" if self.n_scorings == 1 else f"{self.n_scorings} times"
         weights = "one set of weights" if self.n_weights == 1 else f"{self.n_weights} different sets of weights"
         torn = f" ({self.n_torn} torn lines of the ledger not counted)" if self.n_torn else ""
-        return f"This list has been scored {times}, with {weights}{torn}."
+        return f"{SENTENCE} {times}, with {weights}{torn}."
 
 
 def is_spent_by_scoring(data: str) -> bool:

@@ -14,7 +14,7 @@ from data_utils.config import config_hash
 from data_utils.config_sections import Config
 from data_utils.manifest import ManifestRow
 from data_utils.types import FrameResult
-from evaluation.evaluation_set import EvaluationSet, label_of, open_evaluation_set
+from evaluation.evaluation_set import EvaluationSet, label_of, open_evaluation_set, require_unseen
 from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.prediction_file import list_hash, prediction_path, store
@@ -42,6 +42,7 @@ def run_and_store(
 ) -> tuple[Path, EvaluationSet, ReconstructionQuality | None]:
     """Detect in every frame of `data`, store it in `folder`, and return the file, the set, and SR quality if asked."""
     evaluated = open_evaluation_set(config, split, data)
+    require_unseen(evaluated, config, data, split, loaded.meta.get("split"))
     n_frames = len(evaluated.loader.dataset)
     quality = ReconstructionQuality(config.run.sr_metric_frames, n_frames) if with_quality else None
     results = predict(
@@ -51,6 +52,7 @@ def run_and_store(
         "weights": str(loaded.weights),
         "weights_sha256": loaded.meta["weights_sha256"],
         "epoch": loaded.meta["epoch"],
+        "trained_split": loaded.meta.get("split"),
         "notes": list(evaluated.notes),
     }
     path = store_pass(folder, results, config, split, data, evaluated.sizes, about)
@@ -94,6 +96,6 @@ def describe_pass(
         "imgsz": config.imgsz_lr,
         "conf_thresh": config.conf_thresh,
         "config_sha256": config_hash(config),
-        "results_dir": config.run.results_dir,
+        "results_dir": str(Path(config.run.results_dir).absolute()),
         "scoring": Scoring.of(config).as_dict(),
     }

@@ -31,7 +31,7 @@ def sweep(results: Sequence[FrameResult], scoring: Scoring) -> list[dict[str, An
     for nms_iou in scoring.eval.sweep_iou:
         thinned = thin_out(results, nms_iou)
         for conf in scoring.eval.sweep_conf:
-            point = at_threshold(thinned, scoring.iou_thresh, conf)
+            point = at_threshold(thinned, scoring.iou_thresh, conf, scoring.eval.max_det)
             counts = {"tp": point.tp, "fp": point.fp, "fn": point.fn}
             measures = {"precision": point.precision, "recall": point.recall, "f1": point.f1}
             rows.append({"conf": conf, "nms_iou": nms_iou, **measures, **counts})

@@ -10,7 +10,7 @@ from evaluation_samples import frame_result
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from evaluation.average_precision import ratio
-from evaluation.bootstrap import interval, intervals, resample_weights, share_on_other_side, student_tails, units_of
+from evaluation.bootstrap import interval, intervals, p_of_no_difference, resample_weights, student_tails, units_of
 
 VALUES = np.random.default_rng(5).exponential(size=40)
 
@@ -65,16 +65,16 @@ def test_a_number_hardly_ever_defined_gets_no_interval():
         return ratio(weights[:, 0], weights[:, 0])
 
     kept = intervals({"rare": rare}, 5, 400)["rare"]
-    assert (kept.value, kept.low, kept.high) == (1.0, 1.0, 1.0)
+    assert (kept.value, kept.low, kept.se) == (1.0, None, 0.0)  # defined, and always the same
     assert 200 < kept.n_resamples < 320
     mostly_absent = interval(1.0, np.append(np.full(90, np.nan), np.ones(10)), np.ones(5))
     assert (mostly_absent.value, mostly_absent.low, mostly_absent.n_resamples) == (1.0, None, 10)
     assert interval(np.nan, np.ones(10), np.ones(5)).value is None
 
 
-def test_a_constant_has_an_interval_of_no_width():
-    same = interval(0.5, np.full(100, 0.5), np.full(10, 0.5))
-    assert (same.low, same.high, same.bca_low, same.bca_high, same.se) == (0.5, 0.5, 0.5, 0.5, 0.0)
+def test_a_number_that_is_the_same_in_every_resample_gets_no_interval():
+    same = interval(1.0, np.full(100, 1.0), np.full(10, 1.0))
+    assert (same.value, same.low, same.bca_high, same.se) == (1.0, None, None, 0.0)
 
 
 def test_the_fewer_units_matter_the_further_out_an_interval_ends():
@@ -84,11 +84,16 @@ def test_the_fewer_units_matter_the_further_out_an_interval_ends():
     assert alike == pytest.approx([0.025, 0.975], abs=2e-4)
     # Twenty units of one weight: t with 19 degrees of freedom, 2.093 * sqrt(20 / 19) = 2.147 standard deviations.
     assert student_tails(np.tile([0.4, 0.6], 10)) == pytest.approx([0.0159, 0.9841], abs=1e-4)
-    one_matters = student_tails(np.append(np.zeros(100), 1.0))
-    assert one_matters == pytest.approx([0.001, 0.999])
 
 
-def test_p_is_twice_the_smaller_share_and_never_zero():
-    assert share_on_other_side(np.arange(1, 100)) == pytest.approx(2 / 100)
-    assert share_on_other_side(np.array([-1.0, 1.0, np.nan])) == 1.0
-    assert share_on_other_side(np.concatenate([-np.ones(9), np.ones(90)])) == pytest.approx(2 * 10 / 100)
+def test_p_belongs_to_the_percentile_interval():
+    alike = np.tile([0.4, 0.6], 5000)
+    assert p_of_no_difference(np.arange(1, 100), alike) == pytest.approx(2 / 100, abs=1e-4)
+    assert p_of_no_difference(np.array([-1.0, 1.0, np.nan]), alike) == pytest.approx(1.0)
+    rng = np.random.default_rng(0)
+    for few in (np.tile([0.4, 0.6], 5), np.append(np.zeros(50), np.ones(7)), alike):
+        for shift in np.linspace(1.5, 4.5, 25):
+            resampled = rng.normal(shift, 1.0, 4000)
+            low = interval(shift, resampled, few).low
+            p = p_of_no_difference(resampled, few)
+            assert abs(p - 0.05) < 0.006 or (low > 0) == (p < 0.05), (shift, low, p)

@@ -9,6 +9,7 @@ from test_score import results, write_pass
 
 from data_utils.errors import InputError
 from evaluation.compare import main
+from evaluation.prediction_file import load
 
 
 @pytest.fixture
@@ -52,6 +53,24 @@ def test_what_cannot_be_compared_is_one_clear_line(runs):
         ([str(runs / "a1"), str(runs / "b2")], "different truth|not scored on the same frames"),
         ([str(runs / "a1"), str(runs / "b1"), "--data", "ext"], "needs one prediction file on ext, found none"),
         ([str(runs / "a1"), str(runs / "b1"), "--splits", "1"], r"the path needs \{split\}"),
+        ([str(runs / "a{split}"), str(runs / "b{split}"), "--splits", "1", "1"], "a number stands twice"),
     ):
         with pytest.raises(InputError, match=message):
             main(arguments)
+
+
+def test_other_rules_are_refused_and_other_inputs_count_sizes_in_original_pixels(runs, capsys):
+    scoring = load(runs / "a1" / "predictions_best_set_test.jsonl").about["scoring"]
+    strict = scoring | {"eval": scoring["eval"] | {"nms_iou": 0.3}}
+    write_pass(runs / "b1", "test", results(1), weights="b", scoring=strict)
+    with pytest.raises(InputError, match=r"eval.nms_iou = 0.3, but 0.7 for the first"):
+        main([str(runs / "a1"), str(runs / "b1")])
+    in_input = scoring | {"eval": scoring["eval"] | {"size_reference": "input"}}
+    write_pass(runs / "a1", "test", results(1), weights="a", scoring=in_input)
+    write_pass(runs / "b1", "test", results(1), weights="b", scoring=in_input | {"imgsz": 640})
+    capsys.readouterr()
+    main([str(runs / "a1"), str(runs / "b1")])
+    out = capsys.readouterr().out
+    assert "sizes are counted in the original frame's pixels" in out
+    assert "ap50_small: +0.000, the same in every resample" in out
+    assert "This list has been scored" in out

@@ -40,6 +40,14 @@ def test_no_lesions_and_no_detections():
     assert froc_curve(healthy, 1)["sensitivity"] == froc_curve(silent, 1)["sensitivity"] == []
 
 
+def test_equal_scores_are_kept_or_dropped_together_whatever_their_order():
+    hit, alarm = frame_result([(*BOX, 0)], [(*BOX, 0, 0.9)]), frame_result(found=[(*AWAY, 0, 0.9)])
+    for frames in ([hit, alarm], [alarm, hit]):
+        hits = rank_hits(match_frames(frames, [HITS["iou50"]]), 0, ties_together=True)
+        values = sensitivity_at(hits, np.ones((1, 1)), np.array([2.0]), (0.25, 0.5))[0]
+        assert values.tolist() == [0.0, 1.0]
+
+
 def test_the_curves_corners():
     curve = froc_curve(ranked(FRAMES), 2)
     assert curve["false_alarms_per_frame"] == [0.0, 1.0]

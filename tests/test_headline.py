@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation_samples import frame_result, random_results, small_config
@@ -44,8 +46,6 @@ def test_patients_and_healthy_frames_by_hand():
         frame_result(found=[(*BOX, 0, 0.7), (*FAR, 0, 0.6)], stem="d"),
         frame_result(found=[(*BOX, 0, 0.2)], stem="e"),
     ]
-    from dataclasses import replace
-
     patients = ("p", "p", "q", "r", "r")
     results = [replace(r, patient_id=p, group=p) for r, p in zip(results, patients, strict=True)]
     values = {name: one.value for name, one in headline_intervals(results, scoring(resamples=0), 0.5)[0].items()}
@@ -55,6 +55,20 @@ def test_patients_and_healthy_frames_by_hand():
     units, _ = units_of(results)
     without_p = headline_statistics(results, scoring(), 0.5, units)["precision"](np.array([[0.0, 1, 1]]))
     assert without_p.tolist() == [0.0]
+
+
+def test_a_patient_with_two_sequences_counts_once():
+    frames = [frame_result([(*BOX, 0)], [(*BOX, 0, 0.9)], stem="a"), frame_result([(*BOX, 0)], stem="b")]
+    frames = [replace(r, patient_id="p", group=group) for r, group in zip(frames, ("s1", "s2"), strict=True)]
+    assert headline_intervals(frames, scoring(resamples=0), 0.5)[0]["patient_sensitivity"].value == 1.0
+
+
+def test_no_best_so_many_detections_are_counted_twice_over():
+    many = [(x, 0, x + 9, 9, 0) for x in range(0, 4000, 10)]
+    frame = frame_result(many, [(*box, 0.9) for box in many], original=(4000, 40))
+    settings = scoring(max_det=350, resamples=0)
+    assert headline_intervals([frame], settings, 0.5)[0]["recall"].value == pytest.approx(350 / 400)
+    assert at_threshold([frame], 0.5, 0.5, 350).tp == 350
 
 
 def test_nothing_is_defined_without_frames_and_zero_without_detections():

@@ -9,13 +9,27 @@ import pytest
 from evaluation_samples import frame_result, random_results
 
 from data_utils.errors import InputError
-from evaluation.prediction_file import load, prediction_path, store, truth_path
+from evaluation.prediction_file import _hash, load, prediction_path, store, truth_path
+
+HEAD = {
+    "data": "test",
+    "label": "set_split1_test",
+    "split": 1,
+    "list_sha256": "l",
+    "imgsz": 320,
+    "conf_thresh": 0.001,
+    "results_dir": "results",
+    "scoring": {"names": ["a", "b"], "iou_thresh": 0.5, "conf_thresh": 0.001, "imgsz": 320, "eval": {}},
+    "weights": "best.pt",
+    "weights_sha256": "w",
+    "epoch": 3,
+}
 
 
 @pytest.fixture
 def stored(tmp_path):
     results = random_results(np.random.default_rng(0), n_frames=6, nc=2, n_patients=3)
-    return results, store(prediction_path(tmp_path, "best_set"), results, {"data": "test", "weights_sha256": "a"})
+    return results, store(prediction_path(tmp_path, "best_set"), results, HEAD)
 
 
 def test_what_is_stored_is_read_back_to_the_last_bit(stored):
@@ -44,9 +58,9 @@ def test_patients_keep_apart_and_their_ids_stay_home(stored):
 
 
 def test_empty_frames_and_an_empty_set(tmp_path):
-    path, _ = store(tmp_path / "predictions_x.jsonl", [frame_result()], {})
+    path, _ = store(tmp_path / "predictions_x.jsonl", [frame_result()], HEAD)
     assert (len(load(path).results[0].detections), len(load(path).results[0].truth_xyxy)) == (0, 0)
-    path, _ = store(tmp_path / "predictions_y.jsonl", [], {})
+    path, _ = store(tmp_path / "predictions_y.jsonl", [], HEAD)
     assert load(path).results == []
 
 
@@ -80,7 +94,13 @@ def line(frame: str, **changed) -> str:
         (line("f1", boxes=[[0, 0, 1, float("nan")]]), ":3: .*NaN"),
         (line("f1", classes=[]), "1 boxes, 0 classes"),
         (line("f0"), "stands twice"),
-        (line("other"), "frame other is not in"),
+        (line("f1", size=[0, 9]), ":3: size must be two whole numbers"),
+        (line("f1", input=None), ":3: input must be"),
+        (line("f1", boxes=[[5, 0, 1, 1]]), ":3: a box ends before it begins"),
+        (line("f1", boxes=[[0, 0, 1e200, 1]]), ":3: .*absurd"),
+        (line("f1", classes=[0.5]), ":3: class ids must be whole"),
+        (line("f1", classes=[2]), "frame 2 holds class 2, but only 2 are named"),
+        (line("other"), r"a frame is not in truth_best_set.jsonl \(other\)"),
     ],
 )
 def test_damage_in_the_middle_is_refused_by_file_and_line(stored, line, message):
@@ -105,3 +125,34 @@ def test_what_is_not_a_prediction_file_is_refused(stored, tmp_path):
     truth.write_text(truth.read_text().replace('"A"', '"C"'))
     with pytest.raises(InputError, match="not the truth"):
         load(path)
+
+
+def test_a_line_lost_in_the_middle_is_no_torn_end(stored):
+    path = stored[1][0]
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], *lines[4:]]))
+    with pytest.raises(InputError, match=r"1 frames of truth_best_set\.jsonl are missing"):
+        load(path)
+
+
+@pytest.mark.parametrize("key", ["n_frames", "scoring", "data", "weights_sha256", "results_dir"])
+def test_a_first_line_that_lacks_something_is_refused(stored, key):
+    path = stored[1][0]
+    head, _, rest = path.read_text().partition("\n")
+    values = json.loads(head)
+    del values[key]
+    path.write_text(json.dumps(values) + "\n" + rest)
+    with pytest.raises(InputError, match=":1: "):
+        load(path)
+
+
+def test_what_other_programs_write_is_read(stored):
+    results, (path, truth) = stored
+    for file in (path, truth):
+        lines = [json.dumps(dict(reversed(json.loads(line).items()))) for line in file.read_text().splitlines()]
+        file.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", newline="")
+    head = json.loads(path.read_text(encoding="utf-8-sig").split("\n")[0])
+    head["truth_sha256"] = _hash(truth.read_text(encoding="utf-8"))
+    rest = path.read_text(encoding="utf-8-sig").split("\n")[1:]
+    path.write_text("\n".join([json.dumps(head), *rest]))
+    assert [r.stem for r in load(path).results] == [r.stem for r in results]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,7 +40,12 @@ def write_pass(folder, data, results, weights="w", name="best", **about):
 
 
 def results(seed):
-    return random_results(np.random.default_rng(seed), n_frames=20, nc=2, n_patients=8)
+    """Frames and patients of their own for each seed, as the parts of a split have them."""
+    frames = random_results(np.random.default_rng(seed), n_frames=20, nc=2, n_patients=8)
+    return [
+        replace(r, stem=f"{seed}_{r.stem}", patient_id=f"{seed}_{r.patient_id}", group=f"{seed}_{r.group}")
+        for r in frames
+    ]
 
 
 def test_scoring_is_a_pure_function_of_the_files(tmp_path):
@@ -75,7 +81,9 @@ def test_the_threshold_comes_from_validation_and_never_from_test(tmp_path):
 def test_rescoring_keeps_what_only_the_model_gives_and_notes_the_scoring(tmp_path):
     path = write_pass(tmp_path, "test", results(0))
     evaluation_path(path).write_text(
-        json.dumps({"metrics": {"gflops": 8.2, "ap50": -1}, "config": {"a": 1}, "paper": {}})
+        json.dumps(
+            {"weights_sha256": "w", "metrics": {"gflops": 8.2, "ap50": -1}, "config": {"a": 1}, "notes": ["mine"]}
+        )
     )
     report, record_file = rescore(path)
     record = json.loads(record_file.read_text())
@@ -83,6 +91,7 @@ def test_rescoring_keeps_what_only_the_model_gives_and_notes_the_scoring(tmp_pat
     assert record["metrics"]["ap50"] >= 0
     assert "scored once" in report
     assert "a note" in report
+    assert "mine" in report
     assert "scored 2 times, with one set of weights" in rescore(path)[0]
     assert "scored" not in rescore(write_pass(tmp_path, "val", results(1)))[0]
 
@@ -105,3 +114,32 @@ def test_the_command_scores_a_folder_or_a_file(tmp_path, capsys):
     assert find_predictions(tmp_path / "predictions_best_set_val.jsonl")
     with pytest.raises(InputError, match=r"holds no predictions_\*.jsonl"):
         main([str(tmp_path / "nowhere")])
+
+
+def test_validation_frames_that_are_scored_themselves_choose_no_threshold(tmp_path):
+    path = write_pass(tmp_path, "test", results(0))
+    write_pass(tmp_path, "val", results(0)[:5])
+    assert validation_pass(load(path)) is None
+    write_pass(tmp_path, "val", results(1), split=2)
+    assert validation_pass(load(path)) is None  # of a split the weights were not trained on
+    write_pass(tmp_path, "val", results(1))
+    assert validation_pass(load(path)) is not None
+    scoring = load(path).about["scoring"]
+    write_pass(tmp_path, "val", results(1), scoring=scoring | {"eval": scoring["eval"] | {"nms_iou": 0.3}})
+    assert validation_pass(load(path)) is None  # detections kept by another rule
+
+
+def test_numbers_of_other_weights_are_not_taken_over(tmp_path):
+    path = write_pass(tmp_path, "val", results(0))
+    evaluation_path(path).write_text(json.dumps({"weights_sha256": "other", "metrics": {"fps": 99.0}}))
+    assert "fps" not in json.loads(rescore(path)[1].read_text())["metrics"]
+
+
+def test_a_moved_runs_scorings_go_into_the_ledger_above_it(tmp_path):
+    run = tmp_path / "moved" / "runs" / "one"
+    run.mkdir(parents=True)
+    path = write_pass(run, "test", results(0), results_dir=str(tmp_path / "gone"))
+    rescore(path)
+    rescore(path)
+    assert len((tmp_path / "moved" / "test_ledger.jsonl").read_text().splitlines()) == 2
+    assert not (tmp_path / "gone").exists()

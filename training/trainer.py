@@ -156,7 +156,8 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
     def _save_best(self, metrics: dict[str, Any]) -> None:
         super()._save_best(metrics)
         epoch, sha256 = self.progress.epoch, weights_hash(self.ema.model.state_dict())
-        about = {"weights": str(self.run_dir / BEST), "weights_sha256": sha256, "epoch": epoch, "notes": []}
+        about = {"weights": str(self.run_dir / BEST), "weights_sha256": sha256, "epoch": epoch}
+        about |= {"trained_split": self.split, "notes": []}
         store_pass(self.run_dir, self._val_results, self.config, self.split, "val", self.sizes, about)
 
     def _about_model(self) -> str:
