@@ -17,6 +17,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", default="test", help="test, val, train, {test,val}_healthy or an external set")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--config", help="take the data set from this config instead of the checkpoint's")
+    parser.add_argument("--no-report", action="store_true", help="do not write report.html, the page about the run")
     parser.add_argument("--save-csv", action="store_true", help="also write the numbers as CSV, beside the JSON")
     parser.add_argument("--fps-iters", type=int, default=500, help="passes to time (default 500)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as eval.nms_iou=0.6")
@@ -46,6 +47,10 @@ def main() -> None:
     print(outcome.report)
     for path in outcome.files:
         print(f"written: {path}")
+    if not arguments.no_report:
+        from evaluation.html_report import write_report
+
+        print(f"written: {write_report(outcome.files[0])}")
 
 
 def find_weights(asked: str | None, split: int) -> Path:

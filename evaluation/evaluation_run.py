@@ -13,6 +13,7 @@ from data_utils.atomic import write_csv, write_text
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from evaluation.evaluation_set import evaluation_config
+from evaluation.external_tables import write_tables
 from evaluation.metrics import model_metrics, reconstruction_metrics
 from evaluation.paper import paper_notes, paper_values
 from evaluation.prediction_file import StoredPass, load, truth_path
@@ -81,8 +82,17 @@ def evaluate_checkpoint(
         "notes": notes,
         "config": config.model_dump(mode="json"),
     }
-    report = format_report(metrics, f"{weights} on {evaluated.label}", paper, notes)
-    return Outcome(report, metrics, (*_save(record, evaluation_path(path), save_csv), path, truth_path(path)))
+    files = (*_save(record, evaluation_path(path), save_csv), path, truth_path(path))
+    outcome = Outcome(format_report(metrics, f"{weights} on {evaluated.label}", paper, notes), metrics, files)
+    return _with_tables(outcome, config, data, folder) if data in config.dataset.external else outcome
+
+
+def _with_tables(outcome: Outcome, config: Config, data: str, folder: Path) -> Outcome:
+    """Add the paper's Tables 9 and 10, filled from every evaluation at hand."""
+    results_dir = Path(config.run.results_dir)
+    places = [place for place in (results_dir, folder) if place.is_dir()]
+    tables, table_files = write_tables(places, data, results_dir)
+    return Outcome(f"{outcome.report}\n\n{tables.rstrip()}", outcome.metrics, (*outcome.files, *table_files))
 
 
 def _validation(

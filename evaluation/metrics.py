@@ -18,6 +18,7 @@ from evaluation.confusion import confusion_matrix
 from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.match_table import SizeReference
+from evaluation.model_costs import model_costs
 from evaluation.operating_points import OperatingPoint, Threshold, at_threshold, best_f1, healthy_frames
 from evaluation.predictions import ASSUMED_SIZE, NON_FINITE, Sizes, predict
 
@@ -147,12 +148,13 @@ def evaluate_full(
 def model_metrics(
     model: nn.Module, imgsz: int, n_warmup: int = 50, n_iters: int = 500, max_seconds: float | None = 20.0
 ) -> Metrics:
-    """Measure speed at batch 1, cost and parameters of the network alone; see `evaluate_full`."""
+    """Measure speed, cost and parameters; see `evaluate_full` for those at batch 1, `model_costs` for the others."""
     speed = measure_speed(model, imgsz, n_warmup, n_iters, max_seconds)
     n_params, n_branch = _n_params(model), _n_params(getattr(model, "sr_branch", None))
     return {
         "fps": speed.fps,
         "fps_median_ms": speed.median_ms,
+        "fps_p5_ms": speed.p5_ms,
         "fps_p95_ms": speed.p95_ms,
         "fps_n_iters": speed.n_iters,
         "fps_threads": speed.threads,
@@ -160,6 +162,7 @@ def model_metrics(
         "gflops": measure_gflops(model, imgsz),
         "params": n_params - n_branch,
         "params_training": n_params,
+        **model_costs(model, imgsz, n_warmup, n_iters, max_seconds),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from data_utils.config_sections import Config
 
@@ -25,7 +26,35 @@ _COSTS = {"yolov8n": (8.2, 58.8), "yolov8s": (28.6, 37.9), "yolov5s": (15.8, 46.
 _PLAIN_BY_SPLIT = {1: (0.77, 0.66, 0.80), 2: (0.81, 0.82, 0.82), 3: (0.79, 0.86, 0.85)}
 _PROPOSED_BY_SPLIT = {1: (0.82, 0.80, 0.82), 2: (0.83, 0.95, 0.85), 3: (0.82, 0.88, 0.84)}
 # Table 9, split 1 only: external small and medium.
-_EXTERNAL = {((4, 8), "light"): (0.82, 0.77), ((2, 6), "deep"): (0.74, 0.82)}
+_EXTERNAL: dict[Any, tuple[float, float]] = {((4, 8), "light"): (0.82, 0.77), ((2, 6), "deep"): (0.74, 0.82)}
+
+# The rows of Table 9, in its order: (taps, decoder) of a yolov8n, None without a branch.
+EXTERNAL_MODELS = {
+    "YOLOv8n": None,
+    "SR 4-8 light": ((4, 8), "light"),
+    "SR 2-6 deep": ((2, 6), "deep"),
+    "SRE-YOLO": ((4, 8), "deep"),
+}
+
+
+def table_9() -> dict[str, tuple[float, float]]:
+    """Return {model: AP50 of small, of medium lesions} of the external set, trained on split 1."""
+    published = {None: _PLAIN_BY_SPLIT[1][1:], ((4, 8), "deep"): _PROPOSED_BY_SPLIT[1][1:], **_EXTERNAL}
+    return {name: published[branch] for name, branch in EXTERNAL_MODELS.items()}
+
+
+def table_10() -> dict[str, dict[int, tuple[float, float, float]]]:
+    """Return {model: {split: (AP50 on its test list, AP50 of small, of medium lesions of the external set)}}."""
+    return {"YOLOv8n": dict(_PLAIN_BY_SPLIT), "SRE-YOLO": dict(_PROPOSED_BY_SPLIT)}
+
+
+def external_model(config: Mapping[str, Any]) -> str | None:
+    """Return the row of Table 9 that a run's settings, as saved in JSON, belong to; None for another detector."""
+    if config["model"]["detector"] != "yolov8n":
+        return None
+    has_branch = config["sr_decoder"] != "none" and config["c1"] > 0
+    branch = (tuple(config["sr_layers"]), config["sr_decoder"]) if has_branch else None
+    return next((name for name, own in EXTERNAL_MODELS.items() if own == branch), None)
 
 
 def paper_values(config: Config, split: int, data: str) -> dict[str, float]:

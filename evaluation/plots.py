@@ -13,7 +13,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +58,16 @@ def read_log(log_csv: str | Path) -> tuple[dict[str, list[float]], int]:
     return columns, len(lines) - len(whole)
 
 
+def training_curves(log: Mapping[str, Sequence[float]]) -> dict[str, dict[str, Sequence[float]]]:
+    """Return {title: {column: values}} of the groups of columns that hold a number."""
+    groups = {title: _columns_with_numbers(log, names) for title, names in LOG_GROUPS.items()}
+    return {title: columns for title, columns in groups.items() if columns}
+
+
 def loss_curves(log_csv: str | Path, out_png: str | Path) -> int:
     """Draw losses, validation AP, PSNR and learning rate over the epochs; return the number of torn lines skipped."""
     log, n_skipped = read_log(log_csv)
-    groups = {title: _columns_with_numbers(log, names) for title, names in LOG_GROUPS.items()}
-    groups = {title: columns for title, columns in groups.items() if columns}
+    groups = training_curves(log)
     if not groups:
         raise InputError(f"{log_csv}: none of the known columns holds a number: {sum(LOG_GROUPS.values(), ())}")
     n_rows = math.ceil(len(groups) / CURVES_A_ROW)
@@ -81,7 +86,7 @@ def draw_panel(npz_path: str | Path, out_png: str | Path) -> None:
     The archive holds lr uint8 [n, S, S, 3] RGB, optionally sr and hr uint8 [n, 2S, 2S, 3], truth_xyxy float32 [n, M, 4]
     and pred float32 [n, K, 6] (x1, y1, x2, y2, score, class), both in LR pixels with NaN rows as padding.
     """
-    panel = _read_archive(npz_path)
+    panel = read_archive(npz_path)
     missing = [name for name in ("lr", "truth_xyxy", "pred") if name not in panel]
     if missing:
         raise InputError(f"{npz_path}: the panel lacks {', '.join(missing)}")
@@ -102,7 +107,7 @@ def draw_panel(npz_path: str | Path, out_png: str | Path) -> None:
 
 def draw_comparison(npz_path: str | Path, out_png: str | Path) -> None:
     """Draw one row for each frame and one column for each array of the archive, uint8 [n, S, S, 3] RGB, by its name."""
-    columns = _read_archive(npz_path)
+    columns = read_archive(npz_path)
     n_frames = min((len(images) for images in columns.values()), default=0)
     if not n_frames:
         raise InputError(f"{npz_path}: the panel holds no picture")
@@ -157,8 +162,8 @@ def redraw(run: Path) -> list[str]:
     return lines
 
 
-def _read_archive(npz_path: str | Path) -> dict[str, Any]:
-    """Read the arrays of a panel file by name."""
+def read_archive(npz_path: str | Path) -> dict[str, Any]:
+    """Read the arrays of a panel file by name; raises InputError for a file that is none."""
     import numpy as np
 
     try:
@@ -168,7 +173,7 @@ def _read_archive(npz_path: str | Path) -> dict[str, Any]:
         raise InputError(f"{npz_path}: not a readable panel file ({str(error).splitlines()[0]})") from None
 
 
-def _columns_with_numbers(log: dict[str, list[float]], names: Sequence[str]) -> dict[str, list[float]]:
+def _columns_with_numbers(log: Mapping[str, Sequence[float]], names: Sequence[str]) -> dict[str, Sequence[float]]:
     """Return the columns of a group that hold a number."""
     found = [name for name in names if name in log]
     if CLASS_AP in names:
@@ -184,7 +189,7 @@ def _number(cell: str) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _curves(axes: Axes, epochs: list[float], columns: dict[str, list[float]], logarithmic: bool) -> None:
+def _curves(axes: Axes, epochs: Sequence[float], columns: Mapping[str, Sequence[float]], logarithmic: bool) -> None:
     """Draw each column over the epochs that have a value of it: validation may skip some."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

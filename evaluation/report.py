@@ -74,9 +74,13 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if "fps" in metrics:
         threads = f", {metrics['fps_threads']} threads" if metrics["fps_device"] == "cpu" else ""
         add("fps", f"FPS (batch 1, {metrics['fps_device']}{threads})", digits=1)
+        add("fps_batched", f"FPS (batch {metrics.get('fps_batched_size')})", digits=1)
+    add("preprocess_ms", "Pre-processing of a frame", 2, " ms")
+    add("postprocess_ms", "Post-processing of a frame", 2, " ms")
     add("gflops", f"GFLOPs (at {metrics.get('imgsz')})", digits=2)
     add("params", "Parameters at inference")
     if metrics.get("params_training") != metrics.get("params"):
+        add("gflops_training", "GFLOPs of a forward pass in training", digits=2)
         add("params_training", "Parameters in training")
     return rows
 
@@ -205,11 +209,24 @@ def _standing_notes(metrics: Mapping[str, Any]) -> list[str]:
         notes.append(
             f"{metrics['n_sr_native']} of the {metrics['n_sr_frames']} HR targets are native, the rest upsampled."
         )
-    if "fps" in metrics:
+    return notes + _speed_notes(metrics)
+
+
+def _speed_notes(metrics: Mapping[str, Any]) -> list[str]:
+    if "fps" not in metrics:
+        return []
+    notes = [
+        f"FPS is 1000 / median of {metrics['fps_n_iters']} passes of the network alone, "
+        f"{metrics['fps_median_ms']:.1f} ms (95 % below {metrics['fps_p95_ms']:.1f} ms)."
+    ]
+    if "fps_batched" in metrics:
+        width, height = metrics["steps_frame_size"]
         notes.append(
-            f"FPS is 1000 / median of {metrics['fps_n_iters']} passes of the network alone, "
-            f"{metrics['fps_median_ms']:.1f} ms (95 % below {metrics['fps_p95_ms']:.1f} ms)."
+            f"A batch of {metrics['fps_batched_size']} takes {metrics['fps_batched_median_ms']:.1f} ms (5 % below "
+            f"{metrics['fps_batched_p5_ms']:.1f}, 95 % below {metrics['fps_batched_p95_ms']:.1f}). Pre-processing is "
+            f"of a made-up frame of {width}x{height} px; post-processing is NMS at infer.py's thresholds."
         )
+        notes.append(metrics["branch_free_because"])
     return notes
 
 

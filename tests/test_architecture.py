@@ -20,8 +20,9 @@ TORCH_ROOMS = {"models", "training"}
 TORCH_FREE = {"models.predictor"}  # in those rooms: runs where only an ONNX runtime is installed
 TORCH_MODULES = {
     "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.export", "evaluation.benchmark",
-    "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics",
-    "evaluation.predictions", "evaluation.reconstruction",
+    "evaluation.branch_proof", "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality",
+    "evaluation.metrics", "evaluation.model_costs", "evaluation.predictions", "evaluation.reconstruction",
+    "evaluation.robustness_run", "evaluation.stored_pass",
 }  # fmt: skip
 # Imports inside a function that close a circle, each with its reason.
 LAZY_CIRCLES = {
@@ -43,6 +44,11 @@ TESTED_BY = {
     "training.benchmarks.sides": "test_benchmarks_speed",
     "deployment.export": "test_export",
     "deployment.sources": "test_sources",
+    "evaluation.model_costs": "test_metrics",
+    "evaluation.stored_pass": "test_evaluation_run",
+    "evaluation.robustness_report": "test_robustness",
+    "evaluation.robustness_run": "test_robustness",
+    "evaluation.robustness_study": "test_robustness",
     "export": "test_export",
     "training.run_report": "test_trainer",
     "training.sync_batch_norm": "test_distributed",

@@ -97,5 +97,14 @@ def test_the_whole_command(run, tmp_path):
     for expected in ("AP50 small (< 32x32, n=0)", "mAP50-95", "PSNR of bicubic upsampling", "GFLOPs", "found polyp"):
         assert expected in finished.stdout
     written = [line.removeprefix("written: ") for line in finished.stdout.splitlines() if line.startswith("written: ")]
-    assert written == [f"results/eval_best_split1_lesions_split1_test.{kind}" for kind in ("json", "csv")]
+    name = "best_split1_lesions_split1_test"
+    assert written == [
+        *(f"results/eval_{name}.{kind}" for kind in ("json", "csv")),
+        *(f"results/{kind}_{name}.jsonl" for kind in ("predictions", "truth")),
+        f"results/report_{name}.html",
+    ]
     assert all((tmp_path / path).is_file() for path in written)
+    assert "data:image/jpeg" in (tmp_path / written[-1]).read_text()  # frames at hand are pictured
+    (tmp_path / written[-1]).unlink()
+    assert "report" not in run("--split", 1, "--device", "cpu", "--no-report", "--fps-iters", 1, *overrides).stdout
+    assert not (tmp_path / written[-1]).exists()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 import torch
 from evaluation_samples import CONFIG_PATH
 from torch import nn
 
-from evaluation.benchmark import LEAST_ITERATIONS, eval_mode, measure_fps, measure_gflops, measure_speed
+from evaluation.benchmark import LEAST_ITERATIONS, eval_mode, measure_fps, measure_gflops, measure_speed, measure_steps
 
 
 class Sleeper(nn.Module):
@@ -54,6 +55,66 @@ def test_fps_is_the_inverse_of_the_median_so_one_hiccup_does_not_count():
     assert speed.fps == pytest.approx(1000 / speed.median_ms)
     assert speed.p95_ms > speed.median_ms
     assert (speed.threads, speed.device) == (torch.get_num_threads(), "cpu")
+
+
+class Batched(Sleeper):
+    """Notes the shape of every pass."""
+
+    def __init__(self, seconds=0.002):
+        super().__init__(seconds, slow=seconds)
+        self.shapes = []
+
+    def forward(self, lr_image, inference=False):
+        self.shapes.append(tuple(lr_image.shape))
+        return super().forward(lr_image, inference)
+
+
+def test_a_batch_counts_all_its_frames():
+    model = Batched(0.01)
+    speed = measure_speed(model, imgsz=16, n_warmup=1, n_iters=5, batch_size=4)
+    assert model.shapes == [(4, 3, 16, 16)] * 6
+    assert speed.fps == pytest.approx(4000 / speed.median_ms)
+    assert 10 <= speed.p5_ms <= speed.median_ms <= speed.p95_ms
+    assert speed.batch_size == 4
+
+
+class SlowFinder(nn.Module):
+    """Takes 20 ms, and finds one box in the middle of the input: 8 px wide and high, in 32 px."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, lr_image, inference=False):
+        time.sleep(0.02)
+        return torch.tensor([16.0, 16, 8, 8, 0.9]).reshape(1, 5, 1) * self.weight
+
+
+def test_steps_are_timed_apart_and_on_infers_own_code():
+    steps = measure_steps(SlowFinder(), imgsz=32, n_iters=5)
+    assert (steps.n_iters, steps.frame_size, steps.n_detections) == (5, (64, 64), 1)
+    assert steps.network.median_ms >= 20
+    assert 0 < steps.preprocess.median_ms < 20
+    assert 0 < steps.postprocess.median_ms < 20
+    large = measure_steps(SlowFinder(), imgsz=32, frame=np.zeros((2000, 3000, 3), np.uint8), n_iters=3)
+    assert large.frame_size == (3000, 2000)
+    assert measure_steps(SlowFinder(), imgsz=32, n_iters=500, max_seconds=0.01).n_iters == 3
+
+
+def test_the_training_graph_costs_the_branch_on_top():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from data_utils.config import load_config
+    from models.sre_yolo import SREYOLO
+
+    small = ["imgsz_lr=64", "imgsz_hr=128", "model.fusion_stride=8", "model.branch_width=8", "sr_resblocks=2"]
+    model = SREYOLO(load_config(CONFIG_PATH, small)).eval()
+    assert model.sr_branch is not None
+    with FlopCounterMode(display=False) as counter:
+        taps = [torch.zeros(1, 64, 8, 8), torch.zeros(1, 256, 2, 2)]
+        model.sr_branch(*taps)
+    inference, training = (measure_gflops(model, 64, training=flag) for flag in (False, True))
+    assert training - inference == pytest.approx(counter.get_total_flops() / 1e9, rel=1e-6)
 
 
 def test_time_allowed_cuts_the_iterations_short_but_not_below_a_median_worth_having():

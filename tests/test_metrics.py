@@ -20,6 +20,7 @@ from evaluation.metrics import (
     logged_metrics,
 )
 from evaluation.predictions import predict
+from evaluation.report import format_report
 
 SMALL, MEDIUM = (10, 10, 40, 30), (100, 100, 160, 160)
 
@@ -110,6 +111,14 @@ def test_everything_is_measured_and_parameters_are_those_of_inference():
     assert (numbers["params"], numbers["params_training"]) == (1 + 6, 1 + 6 + 16)
     assert numbers["n_assumed_size"] == 1
     assert numbers["n_sr_native"] is None
+    assert (numbers["fps_batched_size"], numbers["fps_batched_n_iters"]) == (8, 3)
+    assert numbers["fps_p5_ms"] <= numbers["fps_median_ms"] <= numbers["fps_p95_ms"]
+    assert min(numbers["preprocess_ms"], numbers["postprocess_ms"], numbers["fps_batched"]) > 0
+    assert (numbers["gflops_training"], numbers["steps_n_detections"]) == (0.0, 1)
+    assert numbers["branch_free"] is False  # the fake's training pass does not use its branch, so nothing is shown
+    report = format_report(numbers, "fake")
+    for words in ("FPS (batch 8)", "Pre-processing of a frame", "Post-processing of a frame", "NOT SHOWN"):
+        assert words in report
     json.dumps(numbers, allow_nan=False)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.preparation.preview_chart import PLOT_HEIGHT, Axis, round_steps, score_chart
+from data_utils.preparation.preview_chart import PLOT_HEIGHT, Axis, score_chart
 
 LINEAR = Axis(from_floor=True, ceiling=100.0, n_bars=10)
 AXES = (
@@ -96,11 +96,3 @@ def test_every_score_is_in_one_bar_on_its_side_of_each_line(values, low, high, a
     assert len(chart.bars) <= axis.n_bars + 4
     assert 1 <= len(chart.x_ticks) <= 11
     assert all(-0.001 <= tick.at <= 100.001 for tick in chart.x_ticks)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "n", "expected"),
-    [(0, 100, 5, [0, 20, 40, 60, 80, 100]), (0, 1, 4, [0, 0.5, 1]), (3, 9, 3, [4, 6, 8]), (7, 7, 5, [7])],
-)
-def test_round_steps(low, high, n, expected):
-    assert round_steps(low, high, n) == expected

@@ -85,3 +85,20 @@ def test_the_readme_has_the_branches_curves(repo_root: Path) -> None:
         psnr = [statistics.median(float(row["psnr"]) for row in part) for part in (first, last)]
         ap50 = [statistics.median(float(row[name]) for row in last) for name in ("ap50", "ap50_small")]
         assert f"| {psnr[0]:.1f} | {psnr[1]:.1f} | {ap50[0]:.3f} | {ap50[1]:.3f} |" in readme
+
+
+def test_the_readme_has_the_robustness_figures(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    rows = {(r["name"], r["severity"]): r for r in rows_of(repo_root / "results/studies/robustness/bccd160_val.csv")}
+    clean = rows.pop(("clean", "0"))
+    assert f"| clean | {float(clean['ap50']):.2f} | | | | {float(clean['fp_per_frame']):.1f} |" in readme
+    kinds = {kind for kind, _ in rows}
+    assert len(kinds) == 7
+    for kind in kinds:
+        at = " | ".join(f"{float(rows[kind, severity]['ap50']):.2f}" for severity in "135")
+        third = {name: float(rows[kind, "3"][name]) for name in ("change_ap50", "change_ap50_low", "change_ap50_high")}
+        change = "{change_ap50:+.2f} [{change_ap50_low:.2f}, {change_ap50_high:.2f}]".format(**third)
+        alarms = f"{float(rows[kind, '3']['fp_per_frame']):.1f}"
+        assert f"| {kind.replace('_', ' ')} | {at} | {change} | {alarms} |" in readme
+    falling = [kind for kind in kinds if float(rows[kind, "5"]["recall"]) < float(clean["recall"])]
+    assert len(falling) == 7  # what the README says of false alarms

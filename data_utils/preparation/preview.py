@@ -6,19 +6,18 @@ holds pictures of the frames: handle it as the frames themselves.
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import jinja2
 import numpy as np
 
-from data_utils.atomic import write_text
 from data_utils.dataset_section import FilterSection
-from data_utils.imaging.images import BgrImage, UnreadableImage, encode_image, read_bgr
+from data_utils.imaging.images import BgrImage, UnreadableImage, read_bgr
+from data_utils.pages.page import environment, write_page
+from data_utils.pages.picture import Picture, jpeg_picture
 from data_utils.preparation.preview_chart import Chart, score_chart
 from data_utils.preparation.preview_scores import SECTION_OF_KIND, TESTS, PreviewFrame, ScoreTest, Setting, precise
 from data_utils.preparation.preview_template import STYLE, TEMPLATE
@@ -26,19 +25,8 @@ from data_utils.preparation.preview_template import STYLE, TEMPLATE
 __all__ = ["PreviewFrame", "write_preview"]
 
 THUMBNAIL_SIDE = 160  # pixels of a thumbnail's longer side, and of the cut-out at full resolution
-JPEG_QUALITY = 80
 N_LISTED = 200  # unreadable frames on the page; the filter log has them all
 PERCENTILES = (0, 1, 5, 25, 50, 75, 95, 99, 100)
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A small JPEG. source: data URI; width, height: pixels."""
-
-    source: str
-    width: int
-    height: int
-    alt: str
 
 
 @dataclass(frozen=True)
@@ -84,13 +72,13 @@ def write_preview(
     when the page cannot be written.
     """
     album = Album()
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["precise"] = precise
+    template_language = environment()
+    template_language.filters["precise"] = precise
     n_excluded = sum(frame.is_excluded for frame in frames)
     unreadable = [frame for frame in frames if frame.scores is None]
-    page = environment.from_string(TEMPLATE).render(
+    write_page(
+        path,
+        template_language.from_string(TEMPLATE),
         style=STYLE.strip(),
         title=title,
         n_read=len(frames),
@@ -102,8 +90,6 @@ def write_preview(
         n_unreadable=len(unreadable),
         unreadable=[(frame.filename, _why_unreadable(frame)) for frame in unreadable[:N_LISTED]],
     )
-    # A file name need not be valid Unicode, a page must be.
-    write_text(path, page.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def count_reasons(frames: Iterable[PreviewFrame]) -> list[tuple[str, int, int]]:
@@ -121,16 +107,16 @@ class Album:
     """Reads the frames that are shown and makes their pictures, each once however often it is shown."""
 
     def __init__(self) -> None:
-        self._pictures: dict[tuple[Path, bool], tuple[str, int, int]] = {}
+        self._pictures: dict[tuple[Path, bool], Picture] = {}
 
     def picture(self, path: Path, alt: str, *, full_resolution: bool = False) -> Picture:
         """Return the frame reduced, or its centre at full resolution. Raises UnreadableImage."""
         if (path, full_resolution) not in self._pictures:
             bgr = read_bgr(path).bgr
-            self._pictures[path, False] = _encoded(_reduced(bgr))
+            self._pictures[path, False] = jpeg_picture(_reduced(bgr), "")
             if full_resolution:
-                self._pictures[path, True] = _encoded(_centre(bgr))
-        return Picture(*self._pictures[path, full_resolution], alt)
+                self._pictures[path, True] = jpeg_picture(_centre(bgr), "")
+        return replace(self._pictures[path, full_resolution], alt=alt)
 
 
 def _score_part(
@@ -212,11 +198,6 @@ def _show(test: ScoreTest, score: float, frame: PreviewFrame, album: Album) -> S
 def _why_unreadable(frame: PreviewFrame) -> str:
     details = (reason.detail.removeprefix(f"{frame.image_path}: ") for reason in frame.reasons)
     return "; ".join(details) or "no reason given"
-
-
-def _encoded(bgr: BgrImage) -> tuple[str, int, int]:
-    encoded = base64.b64encode(encode_image(bgr, ".jpg", JPEG_QUALITY)).decode("ascii")
-    return f"data:image/jpeg;base64,{encoded}", bgr.shape[1], bgr.shape[0]
 
 
 def _reduced(bgr: BgrImage) -> BgrImage:

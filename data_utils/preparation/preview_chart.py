@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data_utils.pages.ticks import round_steps
 from data_utils.types import FloatArray
 
 PLOT_HEIGHT = 150.0  # pixels of the highest bar
@@ -23,7 +24,6 @@ MARGIN = 0.03  # share of the span left free beside data and thresholds
 LEAST_SPAN = 0.2  # an axis spans at least this share of its largest value, so that equal scores have a place
 WIDE_GAP = 0.13  # share of the axis between two ticks: 40 pixels on a phone, enough for "50,000"
 LEAST_GAP = 0.1  # enough for 0 beside the first power of ten
-TICK_STEPS = (1, 2, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -138,17 +138,6 @@ def score_chart(
         n_kept=len(scores) - n_excluded,
         n_excluded=n_excluded,
     )
-
-
-def round_steps(low: float, high: float, n: int) -> list[float]:
-    """Return about `n` round numbers in [low, high]: multiples of 1, 2 or 5 times a power of ten."""
-    span = high - low
-    if not span > 0:
-        return [low]
-    power = 10.0 ** math.floor(math.log10(span / n))
-    step = power * next(factor for factor in TICK_STEPS if factor * power * n >= span * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(k * step, 12) for k in range(first, last + 1)]
 
 
 def _ends(scores: NDArray[np.float64], low: float | None, high: float | None, axis: Axis) -> tuple[float, float]:

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-STYLE = """
+from data_utils.pages.page import BASE_STYLE, HEAD
+
+PALETTE = """
 :root { color-scheme: light dark; --ink: #1d2429; --soft: #5b6770; --page: #fff; --panel: #f4f6f7; --line: #d5dbdf;
   --kept: #3a6ea5; --out: #c2552d; --shade: rgba(194, 85, 45, .13); }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e9ec; --soft: #9fabb3; --page: #14181b; --panel: #1e2428;
   --line: #37424a; --kept: #76a9de; --out: #ee8a62; --shade: rgba(238, 138, 98, .17); } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1120px; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; color: var(--ink);
-  background: var(--page); overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.25rem; margin: 0 0 .25rem; }
-h3 { font-size: 1rem; margin: 1.25rem 0 .5rem; }
-p { margin: .4rem 0; } a { color: var(--kept); } code { font-size: .92em; }
-.soft { color: var(--soft); } .small { font-size: .875rem; font-weight: normal; }
-.totals { display: flex; flex-wrap: wrap; gap: .75rem; margin: 1rem 0; }
-.totals div { flex: 1 1 7rem; background: var(--panel); border-radius: 8px; padding: .6rem .9rem; }
-.totals b { display: block; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-section { border-top: 1px solid var(--line); margin-top: 1.75rem; padding-top: 1.25rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line); font-weight: normal;
-  white-space: nowrap; }
-th { color: var(--soft); } th:first-child, td:first-child { text-align: left; }
-caption { text-align: left; color: var(--soft); padding: .3rem 0; }
+"""
+
+OWN_STYLE = """
+a { color: var(--kept); }
 .limits { background: var(--panel); border-radius: 8px; padding: .5rem .9rem; margin: .6rem 0; }
 .chart { padding: 0 10px 0 46px; margin: 1rem 0 0; }
 .chart svg { display: block; width: 100%; height: 222px; overflow: visible; }
@@ -32,19 +21,13 @@ caption { text-align: left; color: var(--soft); padding: .3rem 0; }
 .chart .cut { stroke: var(--out); stroke-width: 2; stroke-dasharray: 5 3; }
 .chart .cut-label { fill: var(--out); font-weight: 600; }
 .chart .shade { fill: var(--shade); } .kept { fill: var(--kept); } .out { fill: var(--out); }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.25rem; margin: .25rem 0 .75rem; }
-.legend svg { width: 12px; height: 12px; margin-right: .4rem; }
 .rows { display: flex; flex-wrap: wrap; gap: 0 2.5rem; }
 .frames { display: flex; flex-wrap: wrap; gap: .75rem; }
-figure { margin: 0; max-width: 100%; break-inside: avoid; }
 figure.one { width: 160px; } figure.two { width: 324px; }
 figure .pictures { display: flex; gap: 4px; align-items: flex-start; }
-figure img { display: block; border-radius: 4px; max-width: 100%; min-width: 0; height: auto; }
 figure.two img { max-width: calc(50% - 2px); }
 figcaption { font-size: .8rem; line-height: 1.35; margin-top: .25rem; } figcaption b { display: block; }
 .broken { min-height: 6rem; padding: .5rem; border: 1px dashed var(--out); border-radius: 4px; font-size: .8rem; }
-li { margin: .2rem 0; } summary { cursor: pointer; color: var(--soft); font-size: .875rem; margin-top: .5rem; }
-footer { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: .75rem; }
 @media (max-width: 480px) { .rows { display: block; }
   .flip caption { white-space: nowrap; } .flip tbody { display: flex; }
   .flip tr { display: flex; flex-direction: column; flex: 0 1 8rem; }
@@ -58,6 +41,8 @@ footer { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: .75re
   h2, h3 { break-after: avoid; } .chart, .scroll { break-inside: avoid; }
   .totals div, .limits { border: 1px solid var(--line); } }
 """
+
+STYLE = PALETTE.strip() + BASE_STYLE + OWN_STYLE.lstrip()
 
 MACROS = """
 {% macro frames_word(n) %}{{ '{:,}'.format(n) }} {{ 'frame' if n == 1 else 'frames' }}{% endmacro %}
@@ -147,13 +132,6 @@ Up: frames; no bar with a frame is lower than 2 pixels. No bar straddles a thres
 """
 
 BODY = """
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{{ title }}: frame quality</title>
 <style>{{ style | safe }}</style>
 </head>
@@ -232,4 +210,4 @@ themselves. It loads nothing and sends nothing.</p></footer>
 </html>
 """
 
-TEMPLATE = MACROS.strip() + BODY.lstrip()
+TEMPLATE = MACROS.strip() + HEAD.lstrip() + BODY.lstrip()

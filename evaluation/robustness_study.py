@@ -1,0 +1,129 @@
+"""What bad frames and other sources do to a detector, from stored passes: values, and paired changes, with intervals.
+
+A row is {"by": corruption | source, "name", "severity", "n_frames", "n_boxes", "n_units", "value": {measure: interval},
+"change": {measure: interval} or None}; an interval is the fields of evaluation.bootstrap.Interval. Measures: MEASURES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from data_utils.types import FloatArray, FrameResult
+from evaluation.bootstrap import Interval, Statistic, intervals, units_of
+from evaluation.headline import Scoring, headline_statistics
+
+MEASURES = ("ap50", "recall", "fp_per_frame")
+CLEAN = "clean"
+ONLY, WITHOUT = "only", "without"
+Cells = Mapping[tuple[str, int], Sequence[FrameResult]]
+
+
+def corruption_rows(
+    clean: Sequence[FrameResult], cells: Cells, scoring: Scoring, threshold: float | None
+) -> list[dict[str, Any]]:
+    """Return a row for the clean frames, then one for each (kind, severity) of `cells`, changes being from clean.
+
+    The same frames are compared, resampled together: the interval of a change is that of a paired difference.
+    Detections above `threshold`, one for all, count for recall and false alarms.
+    """
+    names = units_of(clean)[1]
+    before = _statistics(clean, names, scoring, threshold)
+    rows = [_row("corruption", CLEAN, 0, clean, _intervals(before, len(names), scoring), None)]
+    stems = [result.stem for result in clean]
+    for (kind, severity), found in cells.items():
+        results = {result.stem: result for result in found}
+        assert results.keys() == set(stems), "cells are passes over the clean frames"
+        after = _statistics([results[stem] for stem in stems], names, scoring, threshold)
+        values = _intervals(after, len(names), scoring)
+        change = _intervals(_differences(after, before), len(names), scoring)
+        rows.append(_row("corruption", kind, severity, found, values, change))
+    return rows
+
+
+def source_rows(results: Sequence[FrameResult], scoring: Scoring, threshold: float | None) -> list[dict[str, Any]]:
+    """Return two rows for each source of frames: scored on it alone, and on all but it; none for a single source.
+
+    The change of "only" is its difference from the others, of "without" that from all frames. Nothing is trained again.
+    """
+    sources = sorted({result.source for result in results})
+    if len(sources) < 2:
+        return []
+    names = units_of(results)[1]
+    everything = _statistics(results, names, scoring, threshold)
+    rows = []
+    for source in sources:
+        own = [result for result in results if result.source == source]
+        others = [result for result in results if result.source != source]
+        alone, rest = (_statistics(part, names, scoring, threshold) for part in (own, others))
+        for how, part, statistics, reference in ((ONLY, own, alone, rest), (WITHOUT, others, rest, everything)):
+            values = _intervals(statistics, len(names), scoring)
+            change = _intervals(_differences(statistics, reference), len(names), scoring)
+            rows.append(_row("source", f"{how} {source}", None, part, values, change))
+    return rows
+
+
+def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows for CSV: a column for each value, change and BCa bound."""
+    flat = []
+    for row in rows:
+        cells = {name: row[name] for name in ("by", "name", "severity", "n_frames", "n_boxes", "n_units")}
+        for measure in MEASURES:
+            for prefix, found in (("", row["value"]), ("change_", row["change"])):
+                interval = asdict(Interval(None)) if found is None else found[measure]
+                cells[f"{prefix}{measure}"] = interval["value"]
+                cells |= {f"{prefix}{measure}_{end}": interval[f"bca_{end}"] for end in ("low", "high")}
+        flat.append(cells)
+    return flat
+
+
+def _statistics(
+    results: Sequence[FrameResult], names: Sequence[str], scoring: Scoring, threshold: float | None
+) -> dict[str, Statistic]:
+    """Return MEASURES of `results` as functions of the weights of all units `names`, of which they may be a part."""
+    units, own = units_of(results)
+    place = {name: number for number, name in enumerate(names)}
+    columns = np.array([place[name] for name in own], dtype=np.int64)
+    statistics = headline_statistics(results, scoring, threshold, units)
+
+    def of_part(statistic: Statistic) -> Statistic:
+        return lambda weights: statistic(weights[:, columns])
+
+    return {measure: of_part(statistics[measure]) for measure in MEASURES}
+
+
+def _differences(after: Mapping[str, Statistic], before: Mapping[str, Statistic]) -> dict[str, Statistic]:
+    def difference(measure: str) -> Statistic:
+        def values(weights: FloatArray) -> FloatArray:
+            return after[measure](weights) - before[measure](weights)
+
+        return values
+
+    return {measure: difference(measure) for measure in after}
+
+
+def _intervals(statistics: Mapping[str, Statistic], n_units: int, scoring: Scoring) -> dict[str, Interval]:
+    return intervals(statistics, n_units, scoring.eval.resamples, scoring.eval.bootstrap_seed)
+
+
+def _row(
+    by: str,
+    name: str,
+    severity: int | None,
+    results: Sequence[FrameResult],
+    values: Mapping[str, Interval],
+    change: Mapping[str, Interval] | None,
+) -> dict[str, Any]:
+    return {
+        "by": by,
+        "name": name,
+        "severity": severity,
+        "n_frames": len(results),
+        "n_boxes": sum(len(result.truth_xyxy) for result in results),
+        "n_units": len(units_of(results)[1]),
+        "value": {measure: asdict(interval) for measure, interval in values.items()},
+        "change": None if change is None else {measure: asdict(interval) for measure, interval in change.items()},
+    }
