@@ -66,7 +66,7 @@ def test_epochs_settings_and_seed_reach_the_config_and_the_runs_own_come_last(
 
 def test_an_unknown_override_is_named_with_the_nearest_key(tmp_path: Path) -> None:
     runs = read_registry(registry(tmp_path, bad={"overrides": ["lro=1"]}))
-    with pytest.raises(InputError, match="run 'bad': .*did you mean 'lrf'"):
+    with pytest.raises(InputError, match=r"run 'bad': .*did you mean 'lrf'"):
         make_plan(runs, ["bad"], Asked())
 
 
@@ -86,13 +86,14 @@ def test_the_plan_file_remembers_seeds_of_the_same_settings_alone(tiny_prepared:
     base = base_config(tiny_prepared, tmp_path)
     runs = read_registry(registry(tmp_path, one={}, two={}, three={"overrides": ["c2=1"]}))
     results = tmp_path / "results"
-    for names, seeds, epochs in ((["one", "two"], (0, 1), 1), (["two"], (2,), 1), (["three"], (0,), 1), (["one"], (4,), 3)):
+    asks = ((["one", "two"], (0, 1), 1), (["two"], (2,), 1), (["three"], (0,), 1), (["one"], (4,), 3))
+    for names, seeds, epochs in asks:
         asked = Asked(str(base), seeds=seeds, epochs=epochs)
         path = write_plan(make_plan(runs, names, asked), runs, asked, results)
     noted_runs = read_json(path)["runs"]
     assert noted_runs["two"]["seeds"] == {"0": "one/seed0", "1": "one/seed1", "2": "one/seed2"}
     assert noted_runs["one"]["seeds"] == {"4": "one/seed4"}
-    assert (noted_runs["three"]["dataset"], noted_runs["three"]["imgsz"], noted_runs["three"]["split"]) == ("tiny", 64, 1)
+    assert [noted_runs["three"][key] for key in ("dataset", "imgsz", "split")] == ["tiny", 64, 1]
     assert json.loads(path.read_text())["version"] == 1
 
 

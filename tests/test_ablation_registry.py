@@ -34,8 +34,8 @@ def test_the_published_numbers_are_those_of_the_paper() -> None:
     for table, published in PUBLISHED.items():
         assert sorted(run.paper["ap50"] for run in runs.values() if table in run.tables) == published
     assert {n: (run.paper["gflops"], run.paper["fps"]) for n, run in runs.items() if "fps" in run.paper} == COSTS
-    found = {n: (run.paper["ext_small"], run.paper["ext_medium"]) for n, run in runs.items() if "ext_small" in run.paper}
-    assert found == EXTERNAL
+    external = {name: run.paper for name, run in runs.items() if "ext_small" in run.paper}
+    assert {name: (paper["ext_small"], paper["ext_medium"]) for name, paper in external.items()} == EXTERNAL
     assert len([run for run in runs.values() if run.group == "paper"]) == 14
     assert all("architecture" in (runs[name].note or "") for name in ("yolov5n", "yolov5s"))
 
@@ -71,7 +71,8 @@ def test_an_unknown_key_of_the_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_runs_own_tolerance_is_laid_over_the_common_one(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("tolerance: {ap50: 0.03, gflops: 0.2}\nruns: {a: {tolerance: {ap50: 0.1}}, b: null}\n")
+    text = "tolerance: {ap50: 0.03, gflops: 0.2}\nruns: {a: {tolerance: {ap50: 0.1}}, b: null}\n"
+    (tmp_path / "a.yaml").write_text(text)
     runs = read_registry(tmp_path / "a.yaml")
     assert runs["a"].tolerance == {"ap50": 0.1, "gflops": 0.2}
     assert runs["b"].tolerance == {"ap50": 0.03, "gflops": 0.2}

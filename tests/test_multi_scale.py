@@ -38,7 +38,7 @@ def test_the_picture_is_enlarged_not_cut() -> None:
 
 
 def test_a_branch_is_built_for_one_side() -> None:
-    with pytest.raises(InputError, match="augment.multi_scale = 0.5: .*sr_decoder=none"):
+    with pytest.raises(InputError, match=r"augment.multi_scale = 0.5: .*sr_decoder=none"):
         load_config("configs/train.yaml", ["augment.multi_scale=0.5"])
 
 

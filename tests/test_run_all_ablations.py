@@ -36,7 +36,7 @@ def test_dry_run_lists_all_runs_and_only_narrows() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "sr_layer_48"], "--only sr_layer_48: matches no run of configs/ablations.yaml, did you mean 'sr_lay"),
+        (["--only", "sr_layer_48"], "sr_layer_48: matches no run of configs/ablations.yaml, did you mean 'sr_lay"),
         (["lro=0.1"], "unknown key 'lro', did you mean 'lrf'"),
         (["--seeds", "-1"], "--seeds -1, --epochs 20: seeds count from 0"),
         (["--epochs", "20"], "data/splits/split1/train.txt: no such split list"),
@@ -57,8 +57,8 @@ def test_one_failure_and_one_skip_leave_the_others_running_and_a_rerun_repeats_n
     fork_instead_of_spawning(monkeypatch)
     base = base_config(tiny_prepared, tmp_path)
     lost = tmp_path / "none.pt"
-    runs = registry(tmp_path, lacking={"overrides": [f"pretrain='{lost}'"]}, broken={"overrides": ["model.detector=no"]},
-                    fine={}, same={})  # fmt: skip
+    lacking, broken = {"overrides": [f"pretrain='{lost}'"]}, {"overrides": ["model.detector=no"]}
+    runs = registry(tmp_path, lacking=lacking, broken=broken, fine={}, same={})
     line = ["--config", str(base), "--ablations", str(runs), "--epochs", "1", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["run_all_ablations.py", *line])
     assert run_all_ablations.main() == 1

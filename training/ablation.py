@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +102,8 @@ def describe(registry: Mapping[str, AblationRun], plan: Plan, asked: Asked) -> s
         remarks = {"needs": job.needs, "is": same, "note": run.note}
         lines += [f"{'':<{width}}  {label}: {text}" for label, text in remarks.items() if text]
     seeds = ", ".join(map(str, asked.seeds))
-    lines.append(f"{len(plan.cells)} runs, {len(plan.jobs)} trainings of their own (seeds {seeds}; {asked.epochs} epochs)")
+    trainings = f"{len(plan.jobs)} trainings of their own (seeds {seeds}; {asked.epochs} epochs)"
+    lines.append(f"{len(plan.cells)} runs, {trainings}")
     return "\n".join(lines)
 
 

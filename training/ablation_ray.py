@@ -91,8 +91,8 @@ def _size(ray: Any, nodes: Nodes) -> dict[str, int]:
     gpus = int(nodes.device.startswith("cuda") or (nodes.device == "auto" and most["GPU"] >= 1))
     if most["GPU"] < gpus or most["CPU"] < nodes.cpus:
         raise InputError(
-            f"--engine ray: a run takes {nodes.cpus} CPUs and {gpus} GPUs, and the largest node has {most['CPU']:g} and "
-            f"{most['GPU']:g}; lower --cpus, or name --device cpu"
+            f"--engine ray: a run takes {nodes.cpus} CPUs and {gpus} GPUs, and the largest node has {most['CPU']:g} "
+            f"and {most['GPU']:g}; lower --cpus, or name --device cpu"
         )
     return {"num_cpus": nodes.cpus, "num_gpus": gpus}
 

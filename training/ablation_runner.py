@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from data_utils.ablation_registry import AblationRun, nearest, read_registry
+from data_utils.ablation_registry import nearest, read_registry
 from data_utils.config import load_config
 from data_utils.errors import EXIT_FAULT, EXIT_RESUMABLE, InputError
 from training.ablation import describe, write_results

@@ -111,7 +111,7 @@ def reason(run: str, measured: Measured) -> str:
         return ""
     reasons = set(measured.missing.values())
     if not measured.by_seed and len(reasons) == 1:
-        return f"{run}: {reasons.pop()}"
+        return reasons.pop()  # without the run's name, so that rows may share it
     there = ", ".join(f"seed {seed} has {value:.3f}" for seed, value in sorted(measured.by_seed.items()))
     gone = "; ".join(f"seed {seed}: {why}" for seed, why in sorted(measured.missing.items()))
     return f"{run}: {gone}" + (f"; {there}; no mean over fewer seeds than were asked for" if there else "")

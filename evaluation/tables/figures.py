@@ -17,6 +17,8 @@ LABELS = {"pretrain_coco": "YOLOv8n", "sr_layers_48": "SRE-YOLO", "yolov8s": "YO
           "yolov5s": "YOLOv5s*"}  # fmt: skip
 PUBLISHED_SWEEP = {0.0: "pretrain_coco", 0.1: "sr_layers_48"}  # what of figure 3 the paper gives as numbers
 DPI = 130
+LINE_HEIGHT, LABEL_WIDTH = 0.05, 0.17  # of a label, as shares of the axes
+Label = tuple[float, float, str, str]  # x, y, text, colour
 
 
 def figure_3(study: Study, out_png: Path) -> list[str]:
@@ -47,19 +49,25 @@ def figure_5(study: Study, out_png: Path) -> list[str]:
     runs = [name for name, run in study.registry.items() if 5 in run.figures]
     figure = _new(10.5, 4.4)
     missing: list[str] = []
-    for place, (cost, label) in enumerate((("fps", "FPS, one frame at a time"), ("gflops", "GFLOPs")), start=1):
+    for place, (cost, heading) in enumerate((("fps", "FPS, one frame at a time"), ("gflops", "GFLOPs")), start=1):
         axes = figure.add_subplot(1, 2, place)
+        labels: list[Label] = []
         for name in runs:
+            label = LABELS.get(name, name)
             ap50, price = (cell_of(study, ((name, measure),)) for measure in ("ap50", cost))
-            _point(axes, LABELS.get(name, name), price.published, ap50.published, PAPER, "D", above=True)
+            if ap50.published is not None and price.published is not None:
+                axes.plot(price.published, ap50.published, "D", color=PAPER, mfc="none")
+                labels.append((price.published, ap50.published, label, PAPER))
             if ap50.mean is None or price.mean is None:
                 missing.append(f"figure 5: {ap50.why or price.why}")
                 continue
-            _point(axes, LABELS.get(name, name), price.mean, ap50.mean, OURS, "o", above=False, sd=ap50.sd)
-        axes.set(xlabel=label, ylabel="AP50", title=f"AP50 against {'speed' if cost == 'fps' else 'cost'}")
+            axes.errorbar(price.mean, ap50.mean, yerr=ap50.sd or 0.0, fmt="o", color=OURS, capsize=3)
+            labels.append((price.mean, ap50.mean, label, OURS))
+        axes.set(xlabel=heading, ylabel="AP50", title=f"AP50 against {'speed' if cost == 'fps' else 'cost'}")
         axes.plot([], [], "D", color=PAPER, mfc="none", label="published (RTX A6000)")
         axes.plot([], [], "o", color=OURS, label="ours (this machine)")
-        axes.margins(0.16)
+        axes.margins(x=0.24, y=0.12)
+        _write(axes, labels)
         _finish(axes)
     figure.suptitle("Figure 5 (* another architecture than the paper's YOLOv5)", fontsize=11)
     _save(figure, out_png)
@@ -78,21 +86,17 @@ def _curve(axes: Axes, cells: dict[float, Cell], label: str, colour: str) -> Non
         axes.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.12, linewidth=0)
 
 
-def _point(
-    axes: Axes,
-    label: str,
-    x: float | None,
-    y: float | None,
-    colour: str,
-    marker: str,
-    above: bool,
-    sd: float | None = None,
-) -> None:
-    if x is None or y is None:
-        return
-    axes.errorbar([x], [y], yerr=[sd or 0.0], fmt=marker, color=colour, mfc="none" if marker == "D" else colour, capsize=3)
-    shift = (0, 7) if above else (0, -13)
-    axes.annotate(label, (x, y), shift, textcoords="offset points", fontsize=8, color=colour, ha="center")
+def _write(axes: Axes, labels: Sequence[Label]) -> None:
+    """Write each label right of its point; those that would lie over one another are moved apart, upwards."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    written: list[tuple[float, float]] = []
+    for x, y, text, colour in sorted(labels, key=lambda label: label[1]):
+        at = y
+        for near_x, near_y in written:  # from below: each is at least a line above those beside it
+            if abs(near_x - x) < LABEL_WIDTH * (right - left):
+                at = max(at, near_y + LINE_HEIGHT * (high - low))
+        written.append((x, at))
+        axes.annotate(text, (x, at), (8, -3), textcoords="offset points", fontsize=8, color=colour)
 
 
 def _finish(axes: Axes) -> None:

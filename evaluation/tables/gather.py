@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_utils.ablation_registry import EXTERNAL, AblationRun
 from data_utils.errors import InputError
 from data_utils.types import FloatArray
@@ -35,6 +37,7 @@ MEASURES = {
 }
 COSTS = ("gflops", "fps")  # properties of network and machine: no interval
 PAPER_SIDE, PAPER_EPOCHS = 640, 100
+COMMAND = "python run_all_ablations.py"
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Study:
     def measured(self, run: str, measure: str) -> Measured:
         """Gather one measure of one run over its seeds."""
         if run not in self.planned:
-            return Measured(missing={0: "not run: never asked of run_all_ablations.py"})
+            return Measured(missing={0: f"`{COMMAND}` has not been asked for it"})
         data, key = MEASURES[measure]
         by_seed: dict[int, float] = {}
         missing: dict[int, str] = {}
@@ -104,10 +107,11 @@ class Study:
             low, high = interval.bca_low, interval.bca_high
         return Measured(by_seed, missing, low, high)
 
-    def difference(self, run: str, against: str, measure: str) -> Interval | None:
+    def difference(self, run: str, against: str, measure: str) -> tuple[Interval, list[float]] | None:
         """Return `run` minus `against`, means over the seeds both have, with an interval over the same patients.
 
-        None where either lacks a seed, or the two were not scored on the same frames (then a note says so).
+        Also returns the difference of each seed. None where either lacks a seed, or the two were not scored on the same
+        frames (then a note says so).
         """
         data, key = MEASURES[measure]
         one, other = self._seeds_of(run, data), self._seeds_of(against, data)
@@ -129,8 +133,9 @@ class Study:
             return None
         mine, theirs = ([each[seed][key] for seed in seeds] for each in (first, second))
         section = scoring.eval
-        difference = _minus(_mean_of(mine), _mean_of(theirs))
-        return intervals({key: difference}, n_units, section.resamples, section.bootstrap_seed)[key]
+        difference, ones = _minus(_mean_of(mine), _mean_of(theirs)), np.ones((1, n_units))
+        by_seed = [float(_minus(a, b)(ones)[0]) for a, b in zip(mine, theirs, strict=True)]
+        return intervals({key: difference}, n_units, section.resamples, section.bootstrap_seed)[key], by_seed
 
     def seconds(self, run: str) -> float | None:
         """Return the mean training time over the seeds that are there."""
@@ -140,7 +145,8 @@ class Study:
 
     def about(self, runs: Sequence[str]) -> list[str]:
         """Say on what data, at which side, for how many epochs and seeds `runs` were made."""
-        plans = [self.planned[run] for run in runs if run in self.planned]
+        runs = [run for run in runs if any(map(self._has_result, self._folders(run).values()))]
+        plans = [self.planned[run] for run in runs]
         lines = sorted({
             f"Ours: {plan['dataset']} split {plan['split']}, {plan['imgsz']} px, {plan['epochs']} epochs, seeds "
             f"{', '.join(plan['seeds'])}, settings {plan['config']}."
@@ -148,9 +154,12 @@ class Study:
         })  # fmt: skip
         if any(plan["epochs"] != PAPER_EPOCHS for plan in plans):
             lines.append(f"The paper trained for {PAPER_EPOCHS} epochs.")
-        if any(not self.on_paper_data(run) for run in runs if run in self.planned):
+        if not all(map(self.on_paper_data, runs)):
             lines.append("Not the paper's data (ENDO-LC, not public) or input side: differences say nothing about it.")
         return lines
+
+    def _has_result(self, folder: str) -> bool:
+        return (self.folder / folder / "result.json").is_file()
 
     def _folders(self, run: str) -> dict[int, str]:
         return {int(seed): folder for seed, folder in self.planned.get(run, {}).get("seeds", {}).items()}
@@ -193,7 +202,7 @@ class Study:
         if (run, data) in self._statistics:
             return self._statistics[run, data]
         passes = self._load(run, data)
-        if passes is None:
+        if not passes:
             return None
         first = next(iter(passes.values()))
         scoring, (units, names) = Scoring.from_dict(first.about["scoring"]), units_of(first.results)
@@ -225,7 +234,7 @@ class Study:
                 return None
             self.notes += [f"{run}, seed {seed}: {note}" for note in passes[seed].notes]
         self._passes[run, data] = passes
-        return passes or None
+        return passes
 
     @staticmethod
     def _units_agree(one: StoredPass, other: StoredPass) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 COLUMNS = ("published", "ours", "difference", "verdict")
-_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "{": r"\{",
-          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$"}  # fmt: skip
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$",
+          ">": r"$>$", **{special: f"\\{special}" for special in "&%_#${}"}}  # fmt: skip
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 100rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
@@ -18,6 +18,7 @@ th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #e5e7
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 11rem }
 thead th { border-bottom: 2px solid #9ca3af; font-weight: 600 } thead tr:first-child th { border-bottom: 0 }
 thead th[colspan] { text-align: center }
+td small { color: #6b7280 } td { vertical-align: top }
 td.within { background: #dcfce7 } td.outside { background: #fee2e2 } td.missing { color: #6b7280 }
 ol.reasons { list-style: lower-alpha } ol, ul { font-size: .9rem; color: #4b5563; overflow-wrap: anywhere }
 img { max-width: 100%; height: auto }
@@ -66,9 +67,9 @@ def letter(index: int) -> str:
     return text
 
 
-def markdown(tables: Iterable[Laid], heading: str) -> str:
+def markdown(tables: Iterable[Laid], heading: str, legend: str) -> str:
     """Return the tables as Markdown; group headings are written into the column headings."""
-    parts = [f"# {heading}"]
+    parts = [f"# {heading}", legend]
     for table in tables:
         spans = [name for name, width in table.groups for _ in range(width)]
         headers = [f"{name}: {column}" if name else column for name, column in zip(spans, table.columns, strict=True)]
@@ -79,7 +80,7 @@ def markdown(tables: Iterable[Laid], heading: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def page(tables: Iterable[Laid], heading: str, figures: Sequence[tuple[str, str]] = ()) -> str:
+def page(tables: Iterable[Laid], heading: str, legend: str, figures: Sequence[tuple[str, str]] = ()) -> str:
     """Return the tables as one HTML page; figures: (caption, data URI)."""
     parts = [_html_table(table) for table in tables]
     parts += [
@@ -88,8 +89,9 @@ def page(tables: Iterable[Laid], heading: str, figures: Sequence[tuple[str, str]
     ]
     title = html.escape(heading)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    body = "\n".join([f"<h1>{title}</h1>", *parts])
-    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n{body}\n</body></html>\n'
+    body = "\n".join([f"<h1>{title}</h1>", f"<p>{html.escape(legend)}</p>", *parts])
+    head += f"<style>{STYLE}</style>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
 def latex(tables: Iterable[Laid]) -> str:
@@ -118,7 +120,10 @@ def _html_table(table: Laid) -> str:
 
 def _html_cell(text: str) -> str:
     kind = _CLASSES.get(text[:6])
-    return f'<td class="{kind}">{html.escape(text)}</td>' if kind else f"<td>{html.escape(text)}</td>"
+    shown = html.escape(text)
+    if text.endswith("]"):  # an interval: on a line of its own
+        shown = "{}<br><small>[{}</small>".format(*map(str.strip, shown.split("[", 1)))
+    return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"
 
 
 def _latex_table(table: Laid) -> str:

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 Source = tuple[tuple[str, str], ...]  # (run, measure) of one cell; several: their mean
 YOLOV5 = (
-    "YOLOv5 rows: another architecture than the paper's. Today's ultralytics builds YOLOv5 without anchors (7.1 and 23.8 "
-    "GFLOPs for n and s with one class; the paper's had 4.1 and 15.8), so published and ours do not compare."
+    "YOLOv5 rows: another architecture than the paper's. Today's ultralytics builds YOLOv5 without anchors (7.1 and "
+    "23.8 GFLOPs for n and s with one class; the paper's had 4.1 and 15.8), so published and ours do not compare."
 )
-FPS = "The paper's FPS was taken on an RTX A6000; ours on the machine named in the evaluations, so it gets no verdict."
-TAPS = "The paper's text says of the proposed model that detector and branch start from COCO; so do its rows here."
+FPS = "The paper's FPS was taken on an RTX A6000, ours on another machine (named in eval_*.json): no verdict."
+TAPS = "The paper says of the proposed model that detector and branch start from COCO; so do its rows here."
 SIZES = "The paper does not say in which pixels its size buckets (small < 32x32, medium < 96x96) are counted."
 SWAPPED = (
-    "The paper contradicts itself: where its text gives the drop from YOLOv8n to the YOLOv5 models, it swaps v5s (0.71) "
-    "and v5n (0.70) of this table."
+    "The paper contradicts itself: where its text gives the drop from YOLOv8n to the YOLOv5 models, it swaps this "
+    "table's v5s (0.71) and v5n (0.70)."
 )
 FIFTEEN = (
     "The paper contradicts itself: its text says 15 points more on small lesions, this table gives 14 (0.66 to 0.80)."
@@ -111,7 +111,7 @@ TABLES = (
     PaperTable(
         9,
         "External set, by lesion size",
-        ("small: AP50", "medium: AP50"),
+        ("AP50, small", "AP50, medium"),
         _by_run(
             ("ext_small", "ext_medium"),
             ("YOLOv8n", "pretrain_coco"),
@@ -121,5 +121,5 @@ TABLES = (
         ),
         (FIFTEEN, LIGHT, SIZES),
     ),
-    PaperTable(10, "Three splits", ("YOLOv8n: AP50", "SRE-YOLO: AP50"), _splits(), (MEANS, SIZES)),
+    PaperTable(10, "Three splits", ("YOLOv8n, AP50", "SRE-YOLO, AP50"), _splits(), (MEANS, SIZES)),
 )

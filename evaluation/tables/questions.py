@@ -14,10 +14,12 @@ GROUPS = {
     "open": "What of the branch helps",
     "controls": "What the same compute buys without a branch",
 }
+LEAST_SEEDS = 3  # that must agree before a difference is called one
 MEASURES = {"ap50": "AP50", "small": "AP50, small"}
 NOTES = (
     "Differences are between means over the seeds both runs have; their intervals resample the test patients once for "
-    "both, and leave out what another seed would have given: read the spread over seeds (±) beside them.",
+    "both, and leave out what another seed would have given. So higher or lower stands only where the interval leaves "
+    "0 out and all of at least three seeds agree.",
     "Nothing is corrected for there being many rows: of twenty comparisons without any true difference, one is "
     "expected to look like one.",
 )
@@ -35,16 +37,24 @@ def question_tables(study: Study) -> list[Laid]:
     return tables
 
 
-def difference_words(interval: Interval | None) -> tuple[str, str]:
-    """Return the difference with its interval, and what it shows, in words."""
-    if interval is None or interval.value is None:
+def difference_words(difference: tuple[Interval, list[float]] | None) -> tuple[str, str]:
+    """Return the difference with its interval, and what it shows, in words.
+
+    A difference is called one only when the interval leaves 0 out and every one of at least three seeds agrees.
+    """
+    if difference is None or difference[0].value is None:
         return "", ""
+    interval, by_seed = difference
+    assert interval.value is not None
     if interval.bca_low is None or interval.bca_high is None:
         return f"{interval.value:+.3f}", "no interval"
     text = f"{interval.value:+.3f} [{interval.bca_low:+.3f}, {interval.bca_high:+.3f}]"
     if interval.bca_low <= 0 <= interval.bca_high:
         return text, "no evidence of a difference"
-    return text, "higher" if interval.value > 0 else "lower"
+    agreeing = sum((value > 0) == (interval.value > 0) and value != 0 for value in by_seed)
+    if agreeing == len(by_seed) >= LEAST_SEEDS:
+        return text, "higher" if interval.value > 0 else "lower"
+    return text, f"not settled: {agreeing} of {len(by_seed)} seeds"
 
 
 def _table(study: Study, title: str, runs: Sequence[str]) -> Laid:

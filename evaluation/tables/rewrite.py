@@ -19,8 +19,8 @@ HEADING = "SRE-YOLO: the paper's tables, published and ours"
 CSV_COLUMNS = ("table", "row", "column", "runs", "measure", "published", "mean", "sd", "low", "high", "seeds",
                "difference", "verdict", "why")  # fmt: skip
 LEGEND = (
-    "Ours: mean over seeds ± SD over seeds [95 % interval of the mean, from resampling the test patients]. The paper "
-    "gives neither. A cell without every seed that was asked for has no mean."
+    "Ours: mean over seeds ± SD over seeds [95 % interval of the mean, from resampling the test patients]; the paper "
+    "gives neither. A cell that lacks a seed that was asked for has no mean."
 )
 FIGURES = {"figure3": figure_3, "figure5": figure_5}
 
@@ -37,11 +37,11 @@ def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     missing = {name: draw(study, files[name]) for name, draw in FIGURES.items()}
     captions = [(_caption(name, missing[name]), _data_uri(path)) for name, path in files.items()]
     written = [out / f"ablations.{kind}" for kind in ("md", "csv", "tex", "html")]
-    pictures = "\n".join(f"![{caption}]({path.name})\n" for (caption, _), path in zip(captions, files.values(), strict=True))
-    write_text(written[0], f"{markdown(laid, HEADING)}\n{pictures}")
+    pictures = (f"![{caption}]({name}.png)\n" for name, (caption, _) in zip(files, captions, strict=True))
+    write_text(written[0], "\n".join([markdown(laid, HEADING, LEGEND), *pictures]))
     write_csv(written[1], CSV_COLUMNS, (row for table, cells in gathered for row in _rows(table, cells)))
     write_text(written[2], latex(laid))
-    write_text(written[3], page(laid, HEADING, captions))
+    write_text(written[3], page(laid, HEADING, LEGEND, captions))
     return [*written, *files.values()]
 
 
@@ -58,7 +58,7 @@ def _laid(study: Study, table: PaperTable, cells: list[list[Cell]]) -> Laid:
         rows.append(row)
     runs = list(dict.fromkeys(run for own in cells for cell in own for run in cell.runs))
     odd = [note for note in study.notes if note.partition(",")[0].partition(" ")[0].rstrip(":") in runs]
-    notes = [*dict.fromkeys([*table.notes, *study.about(runs), *odd, LEGEND])]
+    notes = [*dict.fromkeys([*table.notes, *study.about(runs), *odd])]
     groups = [(group, len(COLUMNS)) for group in table.groups]
     return Laid(f"Table {table.number}: {table.title}", groups, COLUMNS * len(groups), rows, reasons.found, notes)
 
