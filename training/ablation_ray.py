@@ -1,7 +1,7 @@
 """The ablation runner on a Ray cluster: `ray start --head` on one machine, `ray start --address` on the others.
 
 Every node needs this project, its environment and the same working folder (a shared disk): a job whose node dies goes
-on elsewhere from its last checkpoint. Ray itself is an extra: pip install 'sre-yolo[ray]'.
+on elsewhere from its last checkpoint. Ray itself is an extra: pip install 'ray[default]'.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def require_ray() -> Any:
         return importlib.import_module("ray")
     except ImportError:
         raise InputError(
-            "--engine ray: Ray is not installed; install the extra (`pip install 'sre-yolo[ray]'`), or leave --engine "
+            "--engine ray: Ray is not installed; install the extra (`pip install 'ray[default]'`), or leave --engine "
             "out to run one after another here"
         ) from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -44,16 +43,17 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
     results_dir = config.run.results_dir
     refuse_other_settings(plan.jobs)
     write_plan(plan, registry, asked, results_dir)  # also finds out whether there is a place to write to
-    outcomes = _run(plan, engine, asked.device)
-    print(f"written: {write_results(registry, plan, outcomes, results_dir)}")
+    outcomes: dict[Job, Outcome] = {}
+    try:
+        _run(plan, engine, asked.device, outcomes)
+    finally:  # stopped by a signal, too
+        print(f"written: {write_results(registry, plan, outcomes, results_dir)}")
     print(f"tables: python -m evaluation.report ablations --results {results_dir}")
     states = {outcome.state for outcome in outcomes.values()}
     return EXIT_FAULT if states & {"failed", "busy"} else EXIT_RESUMABLE if "stopped" in states else 0
 
 
-def _run(plan: Plan, engine: Engine, device: str) -> Mapping[Job, Outcome]:
-    outcomes: dict[Job, Outcome] = {}
-
+def _run(plan: Plan, engine: Engine, device: str, outcomes: dict[Job, Outcome]) -> None:
     def report(job: Job, outcome: Outcome) -> None:
         outcomes[job] = outcome
         stream = sys.stdout if outcome.ok or outcome.state == "needs" else sys.stderr
@@ -67,6 +67,5 @@ def _run(plan: Plan, engine: Engine, device: str) -> Mapping[Job, Outcome]:
         from training.ablation_local import run_locally
 
         run_locally(plan.jobs, report)
-    return outcomes
 
 
