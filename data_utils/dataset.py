@@ -29,7 +29,7 @@ from data_utils.augment import (
 from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
-from data_utils.frame_cache import open_frames
+from data_utils.frame_cache import Frames, open_frames
 from data_utils.splitting.split_list import (
     check_sizes,
     find_hr_partners,
@@ -157,7 +157,7 @@ class SREYOLODataset(Dataset[Sample]):
             sample["hr_image"] = self._tensor(self._target(index, hr_image, hr_frames[0]))
         return sample
 
-    def _target(self, index: int, hr_image: Image, hr_frames: Sequence[Image]) -> Image:
+    def _target(self, index: int, hr_image: Image, hr_frames: Frames) -> Image:
         """Return what the branch is to reconstruct: the HR frame, but where a study trains on something else."""
         kind = self.config.loss.sr_target if self.augment else "hr"
         if kind == "hr":

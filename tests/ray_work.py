@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from pathlib import Path
 
 from ablation_samples import write_result
 
+from data_utils.atomic import write_text
 from training.ablation_job import Outcome, noted
 from training.ablation_plan import Job
 
 
 def work(job: Job) -> Outcome:
-    """Note the process; the first time a job named slow is begun it never ends, the second time it finds its trace."""
+    """Note the node; the first time a job named slow is begun it never ends, the second time it finds its trace."""
     job.folder.mkdir(parents=True, exist_ok=True)
     trace = job.folder / "begun"
+    node = importlib.import_module("ray").get_runtime_context().get_node_id()
     with trace.open("a") as file:
-        file.write(f"{os.environ.get('RAY_NODE', os.getpid())}\n")
+        file.write(f"{node}\n")
     if job.name == "slow" and len(trace.read_text().splitlines()) == 1:
-        Path(job.results_dir, "slow_began").touch()
+        write_text(Path(job.results_dir, "slow_began"), node)
         time.sleep(300)
     if job.name == "dies":
         os._exit(1)

@@ -58,27 +58,28 @@ def test_jobs_of_a_killed_node_go_on_at_the_other(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     from ray_work import work
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    monkeypatch.setattr(ablation_ray, "RETRIES", 1)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     told: dict[str, Outcome] = {}
     try:
-        doomed = cluster.add_node(num_cpus=3)
+        pair = [cluster.add_node(num_cpus=2) for _ in range(2)]
         cluster.wait_for_nodes()
         jobs = [replace(JOB, name=name, results_dir=str(tmp_path), key=name) for name in ("slow", "fine", "dies")]
 
         def kill_the_node() -> None:
+            trace = tmp_path / "slow_began"
             deadline = time.monotonic() + 120
-            while not (tmp_path / "slow_began").exists() and time.monotonic() < deadline:
+            while not trace.exists() and time.monotonic() < deadline:
                 time.sleep(0.1)
-            cluster.remove_node(doomed, allow_graceful=False)
-            cluster.add_node(num_cpus=3)
+            cluster.remove_node(next(node for node in pair if node.node_id == trace.read_text()), allow_graceful=False)
 
         threading.Thread(target=kill_the_node, daemon=True).start()
-        where = ablation_ray.Nodes(cluster.address, cpus=3, device="cpu")
+        where = ablation_ray.Nodes(cluster.address, cpus=2, device="cpu")
         ablation_ray.run_on_ray(jobs, lambda job, outcome: told.update({job.name: outcome}), where, work)
     finally:
         cluster.shutdown()
     assert (told["slow"].state, told["fine"].state) == ("done", "done")
-    assert len((jobs[0].folder / "begun").read_text().splitlines()) == 2  # begun once more, elsewhere
+    assert len(set((jobs[0].folder / "begun").read_text().splitlines())) == 2  # begun once more, elsewhere
     assert len((jobs[1].folder / "begun").read_text().splitlines()) == 1
     assert told["dies"].state == "failed"
     assert "on the cluster" in told["dies"].why

@@ -78,12 +78,12 @@ def _curve(axes: Axes, cells: dict[float, Cell], label: str, colour: str) -> Non
     """Draw means over c1: bars are the SD over seeds, the band the patient-level interval."""
     if not cells:
         return
-    at, means = sorted(cells), [cells[c1].mean for c1 in sorted(cells)]
-    spread = [cells[c1].sd or 0.0 for c1 in at]
+    at = sorted(cells)
+    means, spread = [cells[c1].mean or 0.0 for c1 in at], [cells[c1].sd or 0.0 for c1 in at]
     axes.errorbar(at, means, yerr=spread, fmt="o-", color=colour, capsize=3, linewidth=1.4, label=label)
-    bounds = [(c1, cells[c1].low, cells[c1].high) for c1 in at if cells[c1].low is not None]
-    if bounds:
-        axes.fill_between(*zip(*bounds, strict=True), color=colour, alpha=0.12, linewidth=0)
+    bounded = [c1 for c1 in at if cells[c1].low is not None]
+    low, high = [cells[c1].low or 0.0 for c1 in bounded], [cells[c1].high or 0.0 for c1 in bounded]
+    axes.fill_between(bounded, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
 def _write(axes: Axes, labels: Sequence[Label]) -> None:
