@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_utils.types import FloatArray, FrameResult, IntArray
+from data_utils.types import FrameResult, IntArray
 from evaluation.average_precision import rank_hits, ratio
 from evaluation.bootstrap import LEVEL, resample_weights, units_of
 from evaluation.coco import area_ranges, average_precision
@@ -115,7 +115,8 @@ def size_curve(results: Sequence[FrameResult], scoring: Scoring, threshold: floa
     if len(found) < LEAST_LESIONS or sizes.std() == 0:
         return empty
     bandwidth = max(1.06 * float(sizes.std()) * len(sizes) ** -0.2, 0.1)
-    grid = np.linspace(*np.quantile(sizes, [0.01, 0.99]), CURVE_POINTS)
+    smallest, largest = np.quantile(sizes, [0.01, 0.99])
+    grid = np.linspace(float(smallest), float(largest), CURVE_POINTS)
     kernel = np.exp(-0.5 * ((sizes[:, None] - grid) / bandwidth) ** 2)
     units, names = units_of(results)
     owner = np.eye(len(names))[units[table.truth_frames]]  # [G, U]
@@ -179,7 +180,7 @@ def _lesions_row(
     by: str, name: str, results: Sequence[FrameResult], chosen: Any, table: MatchTable, counts: FrameCounts
 ) -> dict[str, Any]:
     frames: IntArray = np.unique(table.truth_frames[chosen])
-    found: FloatArray = counts.found[chosen]
+    found = counts.found[chosen]
     return {
         "by": by,
         "name": name,

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,23 +64,20 @@ def evaluate_checkpoint(
     folder = output_folder(weights, config)
     path, evaluated, quality = run_and_store(loaded, config, split, data, folder, progress, with_quality=True)
     stored = load(path)
-    validation, notes = _validation(loaded, stored, config, progress)
+    # The threshold is chosen on the validation frames of the data set trained on, whatever set is evaluated.
+    chosen_on = config if config_path is None else config.model_copy(update={"dataset": trained.dataset})
+    validation, notes = _validation(loaded, stored, chosen_on, progress)
     measured = model_metrics(model, config.imgsz_lr, fps_iters // 10, fps_iters)
     metrics = score(stored, validation) | dict(reconstruction_metrics(quality, evaluated.sizes)) | measured
     paper = paper_values(config, split, data)
     notes = [*evaluated.notes, *notes, *paper_notes(config, paper)]
+    command = shlex.join(["python", "evaluate.py", "--weights", str(weights), "--split", str(split), "--data", data])
     if is_spent_by_scoring(data):
-        command = shlex.join(["python", "evaluate.py", "--weights", str(weights), "--data", data])
         notes.append(note_scoring(Path(config.run.results_dir), stored.about, command).sentence())
     record = {
-        "weights": str(weights),
-        "weights_sha256": meta["weights_sha256"],
-        "epoch": meta["epoch"],
-        "data": evaluated.label,
-        "split": split,
-        "metrics": metrics,
-        "paper": paper,
-        "notes": notes,
+        **{key: stored.about[key] for key in ("weights", "weights_sha256", "epoch", "split")},
+        **{"data": evaluated.label, "metrics": metrics, "paper": paper, "notes": notes, "command": command},
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
     }
     files = (*_save(record, evaluation_path(path), save_csv), path, truth_path(path))

@@ -125,7 +125,7 @@ def patients_found(
     n_units = int(units.max(initial=-1)) + 1
     return (
         np.bincount(owners, minlength=n_units).astype(np.float64),
-        np.bincount(owners, weights=np.array(list(found.values()), dtype=np.float64), minlength=n_units),
+        np.bincount(owners[np.array(list(found.values()), dtype=bool)], minlength=n_units).astype(np.float64),
     )
 
 
@@ -173,7 +173,8 @@ def _ratio_of(
 
 
 def _by_unit(values: Any, units: IntArray) -> FloatArray:
-    return np.bincount(units, weights=np.asarray(values, dtype=np.float64), minlength=int(units.max(initial=-1)) + 1)
+    totals = np.bincount(units, weights=np.asarray(values, dtype=np.float64), minlength=int(units.max(initial=-1)) + 1)
+    return totals.astype(np.float64)
 
 
 def frame_table(results: Sequence[FrameResult], scoring: Scoring) -> MatchTable:

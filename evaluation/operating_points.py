@@ -82,7 +82,7 @@ def threshold_curves(table: MatchTable, criterion: int = 0) -> ThresholdCurves:
     tp = np.cumsum(table.hits(criterion))[kept - 1]
     below = np.append(table.scores, 0.0)[kept]
     thresholds = (table.scores[kept - 1] + below) / 2
-    return ThresholdCurves(thresholds, tp / kept, tp / n_truth, 2 * tp / (kept + n_truth), tp, kept)
+    return ThresholdCurves(thresholds, tp / kept, tp / n_truth, 2 * tp / (kept + n_truth), tp.astype(np.int64), kept)
 
 
 def best_f1(results: Sequence[FrameResult], iou_thresh: float) -> OperatingPoint:
@@ -112,11 +112,11 @@ def frame_counts(table: MatchTable, criterion: int, threshold: float | None) -> 
     hits, false = table.hits(criterion) & kept, table.false_alarms(criterion) & kept
     found = np.zeros(len(table.truth_frames), dtype=bool)
     found[table.partners[criterion][hits]] = True
-    per_frame = [
-        np.bincount(frames, minlength=table.n_frames)
+    tp, fp, n_truth = (
+        np.bincount(frames, minlength=table.n_frames).astype(np.int64)
         for frames in (table.frames[hits], table.frames[false], table.truth_frames[table.counted[criterion]])
-    ]
-    return FrameCounts(*per_frame, found)
+    )
+    return FrameCounts(tp, fp, n_truth, found)
 
 
 def healthy_frames(results: Sequence[FrameResult], threshold: float | None) -> tuple[int, int]:

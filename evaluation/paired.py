@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm, wilcoxon
@@ -113,7 +114,8 @@ def signed_rank(first: Sequence[float], second: Sequence[float]) -> tuple[float 
     least = 2.0 ** (1 - len(first)) if len(first) else 1.0
     if not len(differences):
         return None, least
-    return float(wilcoxon(differences, method="exact" if len(differences) <= 50 else "auto").pvalue), least
+    tested: Any = wilcoxon(differences, method="exact" if len(differences) <= 50 else "auto")
+    return float(tested.pvalue), least
 
 
 def in_words(name: str, pair: Pair) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from data_utils.atomic import write_text
 from data_utils.errors import InputError
+from data_utils.manifest import ManifestRow
 from data_utils.splits import hashed_id
 from data_utils.types import Detections, FloatArray, FrameResult
 
@@ -44,6 +45,12 @@ def prediction_path(folder: Path, data: str) -> Path:
 def truth_path(predictions: Path) -> Path:
     """Return the truth that belongs to a prediction file."""
     return predictions.with_name("truth" + predictions.name.removeprefix("predictions"))
+
+
+def list_hash(stems: Iterable[str], sizes: Mapping[str, ManifestRow]) -> str:
+    """Return 12 hex digits that stand for a list of frames: their stems and, where known, their sources' content."""
+    lines = sorted(f"{stem} {sizes[stem].content_hash if stem in sizes else ''}" for stem in stems)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
 def store(path: Path, results: Sequence[FrameResult], about: Mapping[str, Any]) -> tuple[Path, Path]:

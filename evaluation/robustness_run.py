@@ -23,14 +23,14 @@ from data_utils.imaging.corruptions import CORRUPTIONS, PARAMETERS, SEVERITIES, 
 from evaluation.evaluation_run import output_folder
 from evaluation.evaluation_set import EvaluationSet, evaluation_config, open_evaluation_set
 from evaluation.headline import Scoring
-from evaluation.prediction_file import StoredPass, load, prediction_path, store
+from evaluation.prediction_file import StoredPass, list_hash, load, prediction_path, store
 from evaluation.predictions import predict
 from evaluation.robustness_plot import draw
 from evaluation.robustness_report import format_study
 from evaluation.robustness_study import CLEAN, corruption_rows, flat_rows, source_rows
 from evaluation.score import chosen_threshold
 from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
-from evaluation.stored_pass import LoadedModel, describe_pass, list_hash
+from evaluation.stored_pass import LoadedModel, describe_pass
 from models.weights import load_model, pick_device
 
 SOURCES = "sources"

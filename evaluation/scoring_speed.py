@@ -81,7 +81,7 @@ def time_bootstrap(results: Sequence[Any], rounds: int) -> dict[str, Any]:
     from evaluation.headline import Scoring, headline_intervals
 
     scoring = Scoring(("lesion",), 0.5, 0.001, 640, EvalSection(resamples=RESAMPLES))
-    seconds = []
+    seconds, headline, n_units = [], {}, 0
     for _ in range(rounds):
         started = time.perf_counter()
         headline, n_units = headline_intervals(results, scoring, 0.5)
@@ -109,7 +109,7 @@ def _pycocotools(results: Sequence[Any], nc: int) -> Callable[[], float]:
                 else:
                     found.append(box | {"score": float(scores[row])})
     with contextlib.redirect_stdout(io.StringIO()):
-        coco_truth = COCO()
+        coco_truth: Any = COCO()
         categories = [{"id": k + 1, "name": str(k)} for k in range(nc)]
         images = [{"id": image} for image in range(len(results))]
         coco_truth.dataset = {"images": images, "annotations": truth, "categories": categories}

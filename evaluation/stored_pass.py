@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from data_utils.types import FrameResult
 from evaluation.evaluation_set import EvaluationSet, label_of, open_evaluation_set
 from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
-from evaluation.prediction_file import prediction_path, store
+from evaluation.prediction_file import list_hash, prediction_path, store
 from evaluation.predictions import predict
 
 
@@ -98,9 +97,3 @@ def describe_pass(
         "results_dir": config.run.results_dir,
         "scoring": Scoring.of(config).as_dict(),
     }
-
-
-def list_hash(stems: Iterable[str], sizes: Mapping[str, ManifestRow]) -> str:
-    """Return 12 hex digits that stand for a list of frames: their stems and, where known, their sources' content."""
-    lines = sorted(f"{stem} {sizes[stem].content_hash if stem in sizes else ''}" for stem in stems)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

@@ -39,9 +39,8 @@ def write_run(
     """
     from data_utils.config_sections import EvalSection
     from evaluation.headline import Scoring
-    from evaluation.prediction_file import load, prediction_path, store
+    from evaluation.prediction_file import list_hash, load, prediction_path, store
     from evaluation.score import score
-    from evaluation.stored_pass import list_hash
 
     scoring = Scoring(tuple(names), 0.5, 0.001, 320, EvalSection(resamples=20))
     about = {"data": data, "split": 1, "unit": "patient", "imgsz": 320, "conf_thresh": 0.001, "epoch": 7,

@@ -10,7 +10,7 @@ from evaluation_samples import frame_result
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from evaluation.average_precision import ratio
-from evaluation.bootstrap import interval, intervals, resample_weights, share_on_other_side, units_of
+from evaluation.bootstrap import interval, intervals, resample_weights, share_on_other_side, student_tails, units_of
 
 VALUES = np.random.default_rng(5).exponential(size=40)
 
@@ -19,14 +19,18 @@ def mean(weights):
     return weights @ VALUES / weights.sum(axis=1)
 
 
-def test_the_intervals_are_scipys():
+def test_the_intervals_are_scipys_at_the_tails_that_few_units_ask_for():
     measured = intervals({"mean": mean}, len(VALUES), 20_000)["mean"]
+    level = 1 - 2 * student_tails(mean(1.0 - np.eye(len(VALUES))))[0]
+    assert 0.95 < level < 0.99
     for method, low, high in (
         ("percentile", measured.low, measured.high),
         ("BCa", measured.bca_low, measured.bca_high),
     ):
-        theirs = scipy_bootstrap((VALUES,), np.mean, n_resamples=20_000, method=method, rng=0).confidence_interval
-        assert (low, high) == (pytest.approx(theirs.low, abs=0.01), pytest.approx(theirs.high, abs=0.01))
+        theirs = scipy_bootstrap(
+            (VALUES,), np.mean, n_resamples=20_000, method=method, confidence_level=level, rng=0
+        ).confidence_interval
+        assert (low, high) == (pytest.approx(theirs.low, abs=0.02), pytest.approx(theirs.high, abs=0.02))
     assert measured.value == pytest.approx(VALUES.mean())
     assert measured.se == pytest.approx(VALUES.std() / np.sqrt(len(VALUES)), rel=0.05)
 
@@ -71,6 +75,17 @@ def test_a_number_hardly_ever_defined_gets_no_interval():
 def test_a_constant_has_an_interval_of_no_width():
     same = interval(0.5, np.full(100, 0.5), np.full(10, 0.5))
     assert (same.low, same.high, same.bca_low, same.bca_high, same.se) == (0.5, 0.5, 0.5, 0.5, 0.0)
+
+
+def test_the_fewer_units_matter_the_further_out_an_interval_ends():
+    assert student_tails(np.full(10, 0.5)).tolist() == pytest.approx([0.025, 0.975])
+    assert student_tails(np.array([])).tolist() == pytest.approx([0.025, 0.975])
+    alike = student_tails(np.tile([0.4, 0.6], 500))  # a thousand units of one weight: the normal distribution
+    assert alike == pytest.approx([0.025, 0.975], abs=2e-4)
+    # Twenty units of one weight: t with 19 degrees of freedom, 2.093 * sqrt(20 / 19) = 2.147 standard deviations.
+    assert student_tails(np.tile([0.4, 0.6], 10)) == pytest.approx([0.0159, 0.9841], abs=1e-4)
+    one_matters = student_tails(np.append(np.zeros(100), 1.0))
+    assert one_matters == pytest.approx([0.001, 0.999])
 
 
 def test_p_is_twice_the_smaller_share_and_never_zero():

@@ -15,7 +15,7 @@ from data_utils.manifest import read_manifest
 from data_utils.pages.picture import jpeg_picture
 from data_utils.types import FrameResult
 from evaluation.headline import Scoring
-from evaluation.prediction_file import NO_PATIENT
+from evaluation.prediction_file import NO_PATIENT, list_hash
 from evaluation.reporting.cases import Case, worst_false_alarms, worst_misses
 from evaluation.reporting.parts import Gallery, Part, Shown, Text
 from evaluation.reporting.run_files import RunFiles, section
@@ -66,8 +66,6 @@ def prepared_folder(files: RunFiles) -> Path | None:
 
 def why_not(files: RunFiles, prepared: Path | None) -> str:
     """Return why pictures cannot be cut from `prepared`; empty where they can."""
-    from evaluation.stored_pass import list_hash  # not at the top: it needs PyTorch
-
     if prepared is None:
         return "the settings name no data set"
     if not (prepared / "lr" / "images").is_dir():
