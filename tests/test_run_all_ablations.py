@@ -15,6 +15,7 @@ from conftest import REPO_ROOT, PreparedSet
 from training_processes import environment, fork_instead_of_spawning, script
 
 import run_all_ablations
+from evaluation.tables.rewrite import rewrite
 
 
 def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProcess[str]:
@@ -58,7 +59,8 @@ def test_one_failure_and_one_skip_leave_the_others_running_and_a_rerun_repeats_n
     base = base_config(tiny_prepared, tmp_path)
     lost = tmp_path / "none.pt"
     lacking, broken = {"overrides": [f"pretrain='{lost}'"]}, {"overrides": ["model.detector=no"]}
-    runs = registry(tmp_path, lacking=lacking, broken=broken, fine={}, same={})
+    row = {"tables": [4], "paper": {"ap50": 0.71}, "tolerance": {"ap50": 0.03}}
+    runs = registry(tmp_path, lacking=lacking, broken=broken, pretrain_none=row, same={})
     line = ["--config", str(base), "--ablations", str(runs), "--epochs", "1", "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["run_all_ablations.py", *line])
     assert run_all_ablations.main() == 1
@@ -67,15 +69,20 @@ def test_one_failure_and_one_skip_leave_the_others_running_and_a_rerun_repeats_n
         states = {row["name"]: row["state"] for row in csv.DictReader(file)}
     assert states["lacking"].startswith(f"needs {lost}")
     assert states["broken"].startswith("failed: model.detector = 'no'")
-    assert states["fine"] == states["same"] == "done"
-    assert [path.name for path in (results / "runs").iterdir()] == ["ablation_fine_seed0"]
+    assert states["pretrain_none"] == states["same"] == "done"
+    assert [path.name for path in (results / "runs").iterdir()] == ["ablation_pretrain_none_seed0"]
     kept = {path: path.read_bytes() for path in results.rglob("*") if path.is_file() and "broken" not in str(path)}
     capfd.readouterr()
     with environment(OMP_NUM_THREADS="1"):
         assert run_all_ablations.main() == 1
-    assert "fine, seed 0: done before" in capfd.readouterr().out
+    assert "pretrain_none, seed 0: done before" in capfd.readouterr().out
     changed = [path for path, content in kept.items() if path.read_bytes() != content]
     assert [path.name for path in changed if path.name not in ("ablation_summary.csv", "state.json")] == []
     result = json.loads((results / "ablations" / "same.json").read_text())
     assert result["missing"] == {}
     assert result["by_seed"]["0"]["epochs_trained"] == 1
+    csv_file = rewrite(results, runs, tmp_path / "tables")[1]
+    with open(csv_file, encoding="utf-8", newline="") as file:
+        cell = next(row for row in csv.DictReader(file) if row["row"] == "Kaiming initialisation")
+    assert float(cell["mean"]) == result["ap50"]
+    assert (cell["verdict"], cell["seeds"], cell["why"]) == ("other data", "1", "")
