@@ -10,7 +10,7 @@ from study_samples import SavedStudy
 from data_utils.ablation_registry import read_registry
 from evaluation.bootstrap import Interval
 from evaluation.tables.gather import Study
-from evaluation.tables.questions import difference_words, question_tables
+from evaluation.tables.questions import ANSWER_COLUMNS, answers, difference_words, question_tables
 
 REGISTRY = read_registry("configs/ablations.yaml")
 CLEAR = Interval(0.05, 0.01, 0.09, 0.02, 0.08)
@@ -39,11 +39,13 @@ def test_the_difference_is_written_with_its_interval() -> None:
 
 def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
     saved = SavedStudy(tmp_path)
-    assert question_tables(Study(tmp_path, REGISTRY)) == []
+    assert answers(Study(tmp_path, REGISTRY)) == {}
     saved.add("plain", (0, 1, 2), missed=0.7)
     saved.add("branch", (0, 1, 2))
     saved.lose("target_random", 0, "needs", "a disk")
-    tables = {table.title: table for table in question_tables(Study(tmp_path, REGISTRY))}
+    study = Study(tmp_path, REGISTRY)
+    found = answers(study)
+    tables = {table.title: table for table in question_tables(study, found)}
     assert list(tables) == ["What of the branch helps", "What the same compute buys without a branch"]
     table = tables["What of the branch helps"]
     rows = {row[0]: row for row in table.rows}
@@ -53,3 +55,10 @@ def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
     assert table.reasons[1] == "needs a disk"
     assert rows["plain"][-1] == "1.5"
     assert any("of twenty comparisons" in note for note in table.notes)
+    own = [answer.as_row() for answer in found["What of the branch helps"]]
+    assert all(set(row) == set(ANSWER_COLUMNS) for row in own)
+    branch = next(row for row in own if (row["run"], row["measure"]) == ("branch", "ap50"))
+    assert (branch["seeds"], branch["shows"], branch["seconds"]) == (3, "higher", 90.0)
+    assert len(str(branch["by_seed"]).split()) == 3
+    gone = next(row for row in own if row["run"] == "target_random")
+    assert (gone["mean"], gone["difference"], gone["shows"], gone["why"]) == (None, None, "not run", "needs a disk")

@@ -34,7 +34,8 @@ def rows(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
 def test_every_cell_says_how_it_stands(saved: SavedStudy, capsys: pytest.CaptureFixture) -> None:
     report.main(["ablations", "--results", str(saved.folder)])
     out = saved.folder / "tables"
-    names = ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "figure3.png", "figure5.png"]
+    names = ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "questions.csv"]
+    names += ["figure3.png", "figure5.png"]
     assert capsys.readouterr().out.splitlines() == [f"written: {out / name}" for name in names]
     cells = rows(out / "ablations.csv")
     assert len(cells) == 4 + 4 * 3 + 2 + 2 + 5 + 4 * 2 + 11 * 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from evaluation.bootstrap import Interval
 from evaluation.tables.cells import Cell, cell_of
@@ -16,6 +17,8 @@ GROUPS = {
 }
 LEAST_SEEDS = 3  # that must agree before a difference is called one
 MEASURES = {"ap50": "AP50", "small": "AP50, small"}
+ANSWER_COLUMNS = ("run", "against", "measure", "seeds", "mean", "sd", "low", "high", "difference", "difference_low",
+                  "difference_high", "by_seed", "shows", "seconds", "why")  # fmt: skip
 NOTES = (
     "Differences are between means over the seeds both runs have; their intervals resample the test patients once for "
     "both, and leave out what another seed would have given. So higher or lower stands only where the interval leaves "
@@ -25,16 +28,44 @@ NOTES = (
 )
 
 
-def question_tables(study: Study) -> list[Laid]:
-    """Lay out one table for each group of runs that has any begun."""
-    tables = []
+@dataclass(frozen=True)
+class Answer:
+    """One measure of one run, and its difference from the run it is compared with, or None."""
+
+    run: str
+    against: str | None
+    cell: Cell
+    difference: tuple[Interval, list[float]] | None
+    seconds: float | None
+
+    def as_row(self) -> dict[str, object]:
+        """Return it as a row of `ANSWER_COLUMNS`."""
+        cell, interval = self.cell, self.difference[0] if self.difference else Interval(None)
+        shows = difference_words(self.difference)[1] or ("" if cell.mean is not None else cell.verdict)
+        return {
+            **{"run": self.run, "against": self.against, "measure": cell.measure, "seeds": cell.n_seeds},
+            **{name: getattr(cell, name) for name in ("mean", "sd", "low", "high", "why")},
+            **{"difference": interval.value, "difference_low": interval.bca_low, "difference_high": interval.bca_high},
+            "by_seed": " ".join(f"{value:+.4f}" for value in self.difference[1]) if self.difference else "",
+            **{"shows": shows, "seconds": self.seconds},
+        }
+
+
+def answers(study: Study) -> dict[str, list[Answer]]:
+    """Return each begun group's answers by its title: all runs, partners first, and for each all measures."""
+    found = {}
     for group, title in GROUPS.items():
         runs = [name for name, run in study.registry.items() if run.group == group]
         partners = [study.registry[name].against for name in runs]
         runs = list(dict.fromkeys([*(partner for partner in partners if partner), *runs]))
         if any(run in study.planned for run in runs):
-            tables.append(_table(study, title, runs))
-    return tables
+            found[title] = [_answer(study, run, measure) for run in runs for measure in MEASURES]
+    return found
+
+
+def question_tables(study: Study, found: Mapping[str, Sequence[Answer]]) -> list[Laid]:
+    """Lay out one table for each group."""
+    return [_table(study, title, own) for title, own in found.items()]
 
 
 def difference_words(difference: tuple[Interval, list[float]] | None) -> tuple[str, str]:
@@ -57,26 +88,26 @@ def difference_words(difference: tuple[Interval, list[float]] | None) -> tuple[s
     return text, f"not settled: {agreeing} of {len(by_seed)} seeds"
 
 
-def _table(study: Study, title: str, runs: Sequence[str]) -> Laid:
-    reasons, rows, noted_before = Reasons(), [], len(study.notes)
+def _answer(study: Study, run: str, measure: str) -> Answer:
+    against = study.registry[run].against
+    difference = study.difference(run, against, measure) if against else None
+    return Answer(run, against, cell_of(study, ((run, measure),)), difference, study.seconds(run))
+
+
+def _table(study: Study, title: str, own: Sequence[Answer]) -> Laid:
+    reasons, rows, runs = Reasons(), [], list(dict.fromkeys(answer.run for answer in own))
     for name in runs:
-        run = study.registry[name]
-        row = [name + (f", against {run.against}" if run.against else "")]
-        for measure in MEASURES:
-            cell = cell_of(study, ((name, measure),))
-            row += [_ours(cell, reasons), *_against(study, name, run.against, measure)]
-        seconds = study.seconds(name)
+        measured = [answer for answer in own if answer.run == name]
+        against, seconds = measured[0].against, measured[0].seconds
+        row = [name + (f", against {against}" if against else "")]
+        for answer in measured:
+            cell = answer.cell
+            row.append(reasons.mark(cell.ours if cell.mean is not None else cell.verdict, cell.why))
+            row += difference_words(answer.difference)
         rows.append([*row, "-" if seconds is None else f"{seconds / 60:.1f}"])
     columns = ["mean ± SD [interval]", "difference [interval]", "shows"]
     notes = [f"{name}: {study.registry[name].note}." for name in runs if study.registry[name].note]
-    notes += [*study.about(runs), *study.notes[noted_before:], *NOTES]
+    odd = [note for note in study.notes if note.partition(",")[0].partition(" ")[0].rstrip(":") in runs]
     groups = [*((label, len(columns)) for label in MEASURES.values()), ("training", 1)]
-    return Laid(title, groups, [*columns * len(MEASURES), "minutes"], rows, reasons.found, notes, "run")
-
-
-def _ours(cell: Cell, reasons: Reasons) -> str:
-    return reasons.mark(cell.ours if cell.mean is not None else cell.verdict, cell.why)
-
-
-def _against(study: Study, name: str, against: str | None, measure: str) -> tuple[str, str]:
-    return ("", "") if against is None else difference_words(study.difference(name, against, measure))
+    all_columns = [*columns * len(MEASURES), "minutes"]
+    return Laid(title, groups, all_columns, rows, reasons.found, [*notes, *study.about(runs), *odd, *NOTES], "run")

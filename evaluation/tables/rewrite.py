@@ -13,7 +13,7 @@ from evaluation.tables.figures import figure_3, figure_5
 from evaluation.tables.gather import Study
 from evaluation.tables.layout import COLUMNS, Laid, Reasons, latex, markdown, page
 from evaluation.tables.published import TABLES, PaperTable
-from evaluation.tables.questions import question_tables
+from evaluation.tables.questions import ANSWER_COLUMNS, answers, question_tables
 
 HEADING = "SRE-YOLO: the paper's tables, published and ours"
 CSV_COLUMNS = ("table", "row", "column", "runs", "measure", "published", "mean", "sd", "low", "high", "seeds",
@@ -26,13 +26,14 @@ FIGURES = {"figure3": figure_3, "figure5": figure_5}
 
 
 def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
-    """Write ablations.{md,csv,tex,html}, figure3.png and figure5.png into `out`; return the files.
+    """Write ablations.{md,csv,tex,html}, questions.csv, figure3.png and figure5.png into `out`; return the files.
 
     Raises InputError for a registry or a plan that cannot be read; whatever else is missing stands in the tables.
     """
     study = Study(results_dir, read_registry(registry_path))
     gathered = [(table, _cells(study, table)) for table in TABLES]
-    laid = [_laid(study, table, cells) for table, cells in gathered] + question_tables(study)
+    found = answers(study)
+    laid = [_laid(study, table, cells) for table, cells in gathered] + question_tables(study, found)
     files = {name: out / f"{name}.png" for name in FIGURES}
     missing = {name: draw(study, files[name]) for name, draw in FIGURES.items()}
     captions = [(_caption(name, missing[name]), _data_uri(path)) for name, path in files.items()]
@@ -42,7 +43,8 @@ def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     write_csv(written[1], CSV_COLUMNS, (row for table, cells in gathered for row in _rows(table, cells)))
     write_text(written[2], latex(laid))
     write_text(written[3], page(laid, HEADING, LEGEND, captions))
-    return [*written, *files.values()]
+    write_csv(out / "questions.csv", ANSWER_COLUMNS, (each.as_row() for own in found.values() for each in own))
+    return [*written, out / "questions.csv", *files.values()]
 
 
 def _cells(study: Study, table: PaperTable) -> list[list[Cell]]:
