@@ -45,6 +45,8 @@ class AugmentSection(Section):
     hsv_s: Probability = 0.7
     hsv_v: Probability = 0.4
     min_visible: Probability = 0.1  # a box that keeps less than this share of its area is dropped
+    # the side of each training batch is drawn from 1 +- this, in steps of 32 px; of a plain detector alone
+    multi_scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class OptimSection(Section):
@@ -74,9 +76,14 @@ class OptimSection(Section):
 
 
 class LossSection(Section):
-    """How the four terms are scaled (trap 5: ultralytics multiplies its detection terms by the batch size)."""
+    """How the four terms are scaled, and what L_SR compares with.
+
+    loss_scale: trap 5, ultralytics multiplies its detection terms by the batch size. sr_target: `hr` is the method. The
+    others ask what of it helps (data_utils/sr_target.py); validation measures PSNR against the HR frame all the same.
+    """
 
     loss_scale: Literal["sum", "batch"] = "sum"
+    sr_target: Literal["hr", "upsampled", "other", "random"] = "hr"
 
 
 class EvalSection(Section):
@@ -182,6 +189,11 @@ class Config(Section):
             raise ValueError(f"imgsz_hr = {self.imgsz_hr}: must be 2 * imgsz_lr = {2 * self.imgsz_lr}")
         if self.sr_layers[0] >= self.sr_layers[1]:
             raise ValueError(f"sr_layers = {list(self.sr_layers)}: the shallower layer comes first")
+        if self.augment.multi_scale and self.has_branch:
+            raise ValueError(
+                f"augment.multi_scale = {self.augment.multi_scale}: the branch is built for one input side; set "
+                "sr_decoder=none, or leave it out"
+            )
         if self.lrf > 1:
             raise ValueError(f"lrf = {self.lrf}: the last learning rate is lr0 * lrf, so lrf is at most 1")
         return self

@@ -29,7 +29,7 @@ from data_utils.augment import (
 from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
-from data_utils.frame_cache import open_frames
+from data_utils.frame_cache import Frames, open_frames
 from data_utils.splitting.split_list import (
     check_sizes,
     find_hr_partners,
@@ -37,6 +37,9 @@ from data_utils.splitting.split_list import (
     read_labels_if_needed,
     read_split_list,
 )
+from data_utils.sr_target import SR_TARGETS, other_index
+
+TARGET_STREAM = 1  # keeps what is drawn for the target apart from what is drawn for the augmentation
 
 __all__ = ["Batch", "SREYOLODataset", "Sample", "collate", "label_path", "read_split_list"]
 
@@ -151,8 +154,17 @@ class SREYOLODataset(Dataset[Sample]):
             if self.config.augment.hr_geometry == "none":
                 transform, members = GeometricTransform(self.config.imgsz_lr), [index]
             hr_image = transform_image(transform, [hr_frames[0][self._frame_of[i]] for i in members])
-            sample["hr_image"] = self._tensor(hr_image)
+            sample["hr_image"] = self._tensor(self._target(index, hr_image, hr_frames[0]))
         return sample
+
+    def _target(self, index: int, hr_image: Image, hr_frames: Frames) -> Image:
+        """Return what the branch is to reconstruct: the HR frame, but where a study trains on something else."""
+        kind = self.config.loss.sr_target if self.augment else "hr"
+        if kind == "hr":
+            return hr_image
+        rng = np.random.default_rng([self.config.seed, self.epoch, index, TARGET_STREAM])
+        other = hr_frames[self._frame_of[other_index(index, len(self), rng)]] if kind == "other" else hr_image
+        return SR_TARGETS[kind](other, rng)
 
     def _draw(self, index: int) -> tuple[GeometricTransform, ColourJitter]:
         side = self.config.imgsz_lr

@@ -17,6 +17,14 @@ class InputError(ValueError):
     """Bad input or usage: the message says where (file:line or key), what, and how to mend it. Exit code 2."""
 
 
+class MissingFile(InputError):
+    """A file that the user has to bring is not there; `file` is where it is expected."""
+
+    def __init__(self, message: str, file: str) -> None:
+        super().__init__(message)
+        self.file = file
+
+
 class ResumableError(RuntimeError):
     """The work stopped, lost nothing that was saved, and can go on; the message says how. Exit code 75."""
 

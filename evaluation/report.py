@@ -1,14 +1,17 @@
-"""Metrics as an aligned table for the terminal and as CSV; evaluate.py and the trainer's closing words share it."""
+"""Metrics as an aligned table for the terminal and as CSV; evaluate.py and the trainer's closing words share it.
+
+As a command, `python -m evaluation.report ablations`, it rewrites the paper's tables and figures from saved results.
+"""
 
 from __future__ import annotations
 
+import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from evaluation.coco import RECALL_AT, SIZE_CUTOFFS, area_ranges
-from evaluation.froc import FALSE_ALARM_RATES, rate_name
-from evaluation.paper import PAPER_COLUMN
+from data_utils.errors import run_command
 
 NOT_DEFINED = "n/a"
 
@@ -46,6 +49,8 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
     `metrics` is what evaluate_full or logged_metrics returned; what it lacks is left out.
     """
+    from evaluation.coco import RECALL_AT
+
     rows: list[tuple[str, str, str]] = []
 
     def add(key: str, label: str, digits: int = 3, suffix: str = "") -> None:
@@ -91,6 +96,8 @@ def format_report(
         for (key, _, _), row in zip(rows, cells, strict=True):
             row.append(format_interval(metrics["intervals"].get(key)))
     if paper:
+        from evaluation.paper import PAPER_COLUMN
+
         headers.append(PAPER_COLUMN)
         for (key, _, _), row in zip(rows, cells, strict=True):
             row.append(format_value(paper[key], 2) if key in paper else "")
@@ -122,6 +129,8 @@ def _ap_name(metrics: Mapping[str, Any]) -> str:
 
 def _size_bounds(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return {bucket: its bound in words}; a bucket whose name says it has none."""
+    from evaluation.coco import SIZE_CUTOFFS, area_ranges
+
     cutoffs = metrics.get("size_cutoffs", SIZE_CUTOFFS)
     names = list(area_ranges(cutoffs))
     if len(cutoffs) != 2:
@@ -132,6 +141,8 @@ def _size_bounds(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 def _clinical_rows(metrics: Mapping[str, Any], rows: list[tuple[str, str, str]], at: str) -> None:
     """Add what only a stored pass gives: patients, false alarms, FROC."""
+    from evaluation.froc import FALSE_ALARM_RATES, rate_name
+
     intervals = metrics.get("intervals", {})
     labels = {
         "patient_sensitivity": f"Patients found {at}",
@@ -237,3 +248,23 @@ def _interval_notes(metrics: Mapping[str, Any]) -> list[str]:
             f"{format_value(here['precision'])}, recall {format_value(here['recall'])}."
         )
     return notes
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Rewrite the tables asked for and name the files."""
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.report", description="Rewrite the paper's Tables 4 to 10 and figures 3 and 5."
+    )
+    parser.add_argument("what", choices=("ablations",), help="what run_all_ablations.py left")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where it left it (default: results)")
+    parser.add_argument("--ablations", type=Path, default=Path("configs/ablations.yaml"), help="the registry")
+    parser.add_argument("--out", type=Path, help="default: RESULTS/tables")
+    arguments = parser.parse_args(argv)
+    from evaluation.tables.rewrite import rewrite
+
+    for path in rewrite(arguments.results, arguments.ablations, arguments.out or arguments.results / "tables"):
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from data_utils.config_sections import Config
-from data_utils.errors import InputError
+from data_utils.errors import InputError, MissingFile
 from models.sre_yolo import SREYOLO
 from models.weights import DETECTION, averaged_state, check_task, checkpoint_config, load_state, read_checkpoint
 
@@ -22,8 +22,9 @@ def load_branch(model: SREYOLO, config: Config, path: str | Path) -> int:
     """
     assert model.sr_branch is not None
     if not Path(path).is_file():
-        raise InputError(
-            f"stages.branch = {path}: no such file; put the checkpoint there, or start at random: stages.branch=null"
+        raise MissingFile(
+            f"stages.branch = {path}: no such file; put the checkpoint there, or start at random: stages.branch=null",
+            str(path),
         )
     checkpoint = read_checkpoint(path)
     check_task(checkpoint, DETECTION, str(path))

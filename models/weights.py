@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from data_utils.config import config_from_dict, override_config
 from data_utils.config_sections import Config
-from data_utils.errors import InputError
+from data_utils.errors import InputError, MissingFile
 from models.sre_yolo import SREYOLO
 from models.third_party import check_archive, read_foreign_state
 
@@ -221,7 +221,9 @@ def _class_head(detector: nn.Module) -> str:
 
 def _detector_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise InputError(f"pretrain = {path}: no such file; put the weights there, or start at random: pretrain=null")
+        raise MissingFile(
+            f"pretrain = {path}: no such file; put the weights there, or start at random: pretrain=null", str(path)
+        )
     try:
         checkpoint = read_checkpoint(path)
     except InputError:
@@ -255,9 +257,10 @@ def coco_weights(detector: str, weights_dir: str | Path) -> Path:
         with urllib.request.urlopen(url, timeout=20) as answer:
             content, expected = answer.read(), int(answer.headers.get("Content-Length") or -1)
     except (urllib.error.URLError, OSError, ValueError):
-        raise InputError(
+        raise MissingFile(
             f"pretrain = coco: {path} is not there and could not be fetched; put the official {name}.pt into "
-            f"{path.parent}/, or start from random weights with pretrain=null"
+            f"{path.parent}/, or start from random weights with pretrain=null",
+            str(path),
         ) from None
     if len(content) != expected:
         raise InputError(f"pretrain = coco: the download of {name}.pt broke off at {len(content)} of {expected} bytes")

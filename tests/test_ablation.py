@@ -1,4 +1,4 @@
-"""The registry of the paper's runs."""
+"""Results by their fixed names."""
 
 from __future__ import annotations
 
@@ -7,95 +7,61 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
+from ablation_samples import base_config, registry, write_result
 from conftest import PreparedSet
 
-from data_utils.config import load_config, override_config
+from data_utils.ablation_registry import read_registry
 from data_utils.errors import InputError
 from training import ablation
-from training.ablation import describe, is_done, read_ablations, result_path, run_ablation, write_summary
-
-# Published AP50 by table: (table, values in its own order)
-PUBLISHED = {
-    4: [0.71, 0.72, 0.75, 0.77],
-    5: [0.77, 0.71, 0.70, 0.77],
-    6: [0.80, 0.82],
-    7: [0.82, 0.80],
-    8: [0.82, 0.72, 0.79, 0.80, 0.82],
-}
+from training.ablation import describe, result_path, run_ablation, write_results
+from training.ablation_job import Outcome
+from training.ablation_plan import Asked, make_plan
 
 
-def test_the_registry_holds_the_fourteen_published_runs() -> None:
-    runs = read_ablations("configs/ablations.yaml", "configs/train.yaml")
-    assert len(runs) == 14
-    for table, published in PUBLISHED.items():
-        ours = [run.paper["ap50"] for run in runs.values() if table in run.tables]
-        assert sorted(ours) == sorted(published)
+def test_the_table_of_runs_says_what_is_missing_and_what_is_the_same() -> None:
+    runs = read_registry("configs/ablations.yaml")
+    asked = Asked(seeds=(0, 1))
+    text = describe(runs, make_plan(runs, list(runs), asked), asked)
+    assert "needs: stage coco: data/coco/splits/split1/train.txt: no such split list" in text
+    assert "`python -m data_utils.prepare --config configs/hyperkvasir.yaml`" in text
+    assert "is: run pretrain_coco, of the same settings" in text
+    assert "note: another architecture" in text
+    assert text.splitlines()[-1].startswith("39 runs, 66 trainings of their own (seeds 0, 1; 20 epochs)")
 
 
-def test_overrides_give_the_run_the_name_says() -> None:
-    runs = read_ablations("configs/ablations.yaml", "configs/train.yaml")
-    configs = {name: load_config("configs/train.yaml", run.overrides) for name, run in runs.items()}
-    assert not configs["pretrain_coco"].has_branch
-    assert configs["sr_layers_26"].sr_layers == (2, 6)
-    assert configs["sr_light"].sr_decoder == "light"
-    assert configs["yolov8s"].model.detector == "yolov8s"
-    assert configs["sr_kaiming"] == load_config("configs/train.yaml")
-
-
-def test_the_table_shows_what_is_missing() -> None:
-    registry = read_ablations("configs/ablations.yaml", "configs/train.yaml")
-    table = describe(registry)
-    assert "pretrain_none" in table
-    assert "needs: stage coco: data/coco/splits/split1/train.txt: no such split list" in table
-    assert "`python -m data_utils.prepare --config configs/hyperkvasir.yaml`" in table
-    ready = [name for name, run in registry.items() if run.needs is None]
-    assert ready == ["pretrain_none", "pretrain_coco", "yolov5s", "yolov5n", "yolov8s", "sr_kaiming"]
-    assert "note: another architecture" in table
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"tables": [4], "overrides": ["lro=1"], "paper": {"ap50": 0.5}}, "run 'bad': .*did you mean 'lrf'"),
-        ({"tables": [4], "overrides": [], "papr": {}}, "run 'bad': "),
-    ],
-)
-def test_a_bad_run_is_named(tmp_path: Path, values: dict, message: str) -> None:
-    (tmp_path / "a.yaml").write_text(yaml.safe_dump({"runs": {"bad": values}}))
-    with pytest.raises(InputError, match=message):
-        read_ablations(tmp_path / "a.yaml", "configs/train.yaml")
-
-
-def test_an_empty_registry_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("runs: {}\n")
-    with pytest.raises(InputError, match="lists no runs"):
-        read_ablations(tmp_path / "a.yaml", "configs/train.yaml")
-
-
-def test_the_summary_says_of_every_run_how_it_stands(tmp_path: Path) -> None:
-    runs = dict(list(read_ablations("configs/ablations.yaml", "configs/train.yaml").items())[:2])
-    path = result_path("pretrain_none", tmp_path)
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"name": "pretrain_none", "ap50": 0.5, "epochs_trained": 3}))
-    summary = write_summary(runs, {"pretrain_none": "done", "pretrain_hyperkvasir": "failed: no file"}, tmp_path)
-    with open(summary, encoding="utf-8", newline="") as file:
+def test_a_mean_is_over_all_seeds_or_not_given(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    base = base_config(tiny_prepared, tmp_path)
+    runs = read_registry(registry(tmp_path, one={"paper": {"ap50": 0.7}}, two={"overrides": ["c2=1"]}))
+    plan = make_plan(runs, list(runs), Asked(str(base), seeds=(0, 1)))
+    for job in plan.jobs:
+        write_result(job)
+    outcomes = dict.fromkeys(plan.jobs, Outcome("done"))
+    lost = plan.cells["two"][1]
+    outcomes[lost] = Outcome("failed", "memory")
+    path = write_results(runs, plan, outcomes, tmp_path / "results")
+    with open(path, encoding="utf-8", newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
-    assert (rows["pretrain_none"]["ap50"], rows["pretrain_none"]["paper_ap50"]) == ("0.5", "0.71")
-    assert (rows["pretrain_hyperkvasir"]["ap50"], rows["pretrain_hyperkvasir"]["state"]) == ("", "failed: no file")
+    assert (rows["one"]["ap50"], rows["one"]["ap50_sd"], rows["one"]["seeds"]) == ("0.5", "0.0", "2 of 2")
+    assert (rows["one"]["paper_ap50"], rows["one"]["state"]) == ("0.7", "done")
+    assert (rows["two"]["ap50"], rows["two"]["seeds"]) == ("", "1 of 2")
+    assert rows["two"]["state"] == "seed 0: done; seed 1: failed: memory"
+    kept = json.loads(result_path("two", tmp_path / "results").read_text())
+    assert kept["ap50"] is None
+    assert kept["missing"] == {"1": "failed: memory"}
+    assert kept["by_seed"]["0"]["ap50"] == 0.5
 
 
 @pytest.mark.integration
-def test_a_run_trains_evaluates_and_keeps_its_result(
-    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = override_config(tiny_prepared.config, [f"run.results_dir='{tmp_path}'", "sr_decoder=none"])
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    result = run_ablation("mine", {"epochs": 1, "pretrain": None}, config_path=tmp_path / "base.yaml", device="cpu")
+def test_a_run_trains_evaluates_and_keeps_its_result(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    base = base_config(tiny_prepared, tmp_path)
+    result = run_ablation("mine", {"epochs": 1, "pretrain": None}, config_path=base, device="cpu")
     assert result.keys() == {"name", "overrides", "split", "ap50", "fps", "gflops", "epochs_trained"}
     assert (result["name"], result["epochs_trained"]) == ("mine", 1)
-    assert is_done("mine", ["epochs=1", "pretrain=null"], 1, tmp_path)
-    assert not is_done("mine", ["epochs=2", "pretrain=null"], 1, tmp_path)
-    assert not is_done("mine", ["epochs=1", "pretrain=null"], 2, tmp_path)
-    assert json.loads(result_path("mine", tmp_path).read_text()) == result
-    assert ablation.result_path("mine", tmp_path) == tmp_path / "ablations" / "mine.json"
+    results = tmp_path / "results"
+    assert json.loads(result_path("mine", results).read_text()) == result
+    assert ablation.result_path("mine", results) == results / "ablations" / "mine.json"
+    own = json.loads((results / "ablations" / "mine" / "seed42" / "result.json").read_text())
+    evaluation = json.loads((results / own["evaluations"]["test"]).read_text())
+    assert evaluation["metrics"]["ap50"] == result["ap50"]
+    with pytest.raises(InputError, match=r"mine/seed42: holds this run with other settings \(epochs=1 then, epochs=2"):
+        run_ablation("mine", ["epochs=2", "pretrain=null"], config_path=base, device="cpu")

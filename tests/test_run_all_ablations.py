@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from ablation_samples import base_config, registry
 from conftest import REPO_ROOT, PreparedSet
-from training_processes import script
+from training_processes import environment, fork_instead_of_spawning, script
 
 import run_all_ablations
-from data_utils.config import override_config
-from data_utils.errors import InterruptedRun
+from evaluation.tables.rewrite import rewrite
 
 
 def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProcess[str]:
@@ -26,63 +25,64 @@ def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProce
 
 
 def test_dry_run_lists_all_runs_and_only_narrows() -> None:
-    everything, some = command("--dry-run"), command("--dry-run", "--only", "sr_*")
+    everything, some = command("--dry-run"), command("--dry-run", "--only", "sr_*", "--seeds", "0", "1", "1")
     assert everything.returncode == some.returncode == 0
-    names = [line.split()[0] for line in everything.stdout.splitlines()[1:] if not line.startswith(" ")]
-    assert len(names) == 14
-    listed = [line.split()[0] for line in some.stdout.splitlines()[1:] if not line.startswith(" ")]
+    names = [line.split()[0] for line in everything.stdout.splitlines()[1:-1] if not line.startswith(" ")]
+    assert len(names) == 39
+    listed = [line.split()[0] for line in some.stdout.splitlines()[1:-1] if not line.startswith(" ")]
     assert listed == [name for name in names if name.startswith("sr_")]
+    assert some.stdout.splitlines()[-1].startswith("7 runs, 14 trainings")
 
 
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    done = command("--dry-run", "--only", "sr_layer_48")
-    assert done.returncode == 2
-    assert "sr_layers_48" in done.stderr
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "sr_layer_48"], "sr_layer_48: matches no run of configs/ablations.yaml, did you mean 'sr_lay"),
+        (["lro=0.1"], "unknown key 'lro', did you mean 'lrf'"),
+        (["--seeds", "-1"], "--seeds -1, --epochs 20: seeds count from 0"),
+        (["--epochs", "20"], "data/splits/split1/train.txt: no such split list"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], message: str) -> None:
+    dry = [] if "--epochs" in arguments else ["--dry-run"]
+    done = script("run_all_ablations.py", *arguments, *dry)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_an_interrupt_ends_all_of_them(
-    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, plain = tiny_prepared.config, {"tables": [4], "overrides": [], "paper": {"ap50": 0.7}}
-    config = override_config(config, [f"run.results_dir='{tmp_path}'", "sr_decoder=none"])
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    (tmp_path / "runs.yaml").write_text(json.dumps({"runs": {"one": plain, "two": plain}}))
-    begun = []
-
-    def stopped(name: str, *_: object, **__: object) -> None:
-        begun.append(name)
-        raise InterruptedRun("stopped by SIGINT", 130)
-
-    monkeypatch.setattr("training.ablation.run_ablation", stopped)
-    files = ["--config", str(tmp_path / "base.yaml"), "--ablations", str(tmp_path / "runs.yaml")]
-    monkeypatch.setattr(sys, "argv", ["run_all_ablations.py", *files])
-    with pytest.raises(InterruptedRun):
-        run_all_ablations.main()
-    assert begun == ["one"]
-
-
 @pytest.mark.integration
-def test_one_failure_and_one_skip_leave_the_others_running(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
-    settings = [f"run.results_dir='{tmp_path}'", "sr_decoder=none", "run.panel_every=0"]
-    config = override_config(tiny_prepared.config, settings)
-    (tmp_path / "base.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    plain = {"tables": [4], "overrides": [], "paper": {"ap50": 0.7}}
-    runs = {
-        "broken": {**plain, "overrides": [f"pretrain='{tmp_path / 'none.pt'}'"]},
-        "lacking": {**plain, "needs": "another paper"},
-        "fine": plain,
-    }
-    (tmp_path / "runs.yaml").write_text(json.dumps({"runs": runs}))  # JSON is YAML, and has no aliases
-    base = ["--config", str(tmp_path / "base.yaml"), "--ablations", str(tmp_path / "runs.yaml"), "--epochs", "1"]
-    done = script("run_all_ablations.py", *base, "--device", "cpu")
-    assert done.returncode == 1, done.stderr
-    with open(tmp_path / "ablation_summary.csv", encoding="utf-8", newline="") as file:
+def test_one_failure_and_one_skip_leave_the_others_running_and_a_rerun_repeats_nothing(
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    fork_instead_of_spawning(monkeypatch)
+    base = base_config(tiny_prepared, tmp_path)
+    lost = tmp_path / "none.pt"
+    lacking, broken = {"overrides": [f"pretrain='{lost}'"]}, {"overrides": ["model.detector=no"]}
+    row = {"tables": [4], "paper": {"ap50": 0.71}, "tolerance": {"ap50": 0.03}}
+    runs = registry(tmp_path, lacking=lacking, broken=broken, pretrain_none=row, same={})
+    line = ["--config", str(base), "--ablations", str(runs), "--epochs", "1", "--device", "cpu"]
+    monkeypatch.setattr(sys, "argv", ["run_all_ablations.py", *line])
+    assert run_all_ablations.main() == 1
+    results = tmp_path / "results"
+    with open(results / "ablation_summary.csv", encoding="utf-8", newline="") as file:
         states = {row["name"]: row["state"] for row in csv.DictReader(file)}
-    assert states["broken"].startswith("failed: pretrain")
-    assert states["lacking"] == "skipped: needs another paper"
-    assert states["fine"] == "done"
-    kept = (tmp_path / "ablations" / "fine.json").read_bytes()
-    again = script("run_all_ablations.py", *base, "--only", "fine", "--device", "cpu")
-    assert "fine: done before" in again.stdout
-    assert (tmp_path / "ablations" / "fine.json").read_bytes() == kept
+    assert states["lacking"].startswith(f"needs {lost}")
+    assert states["broken"].startswith("failed: model.detector = 'no'")
+    assert states["pretrain_none"] == states["same"] == "done"
+    assert [path.name for path in (results / "runs").iterdir()] == ["ablation_pretrain_none_seed0"]
+    kept = {path: path.read_bytes() for path in results.rglob("*") if path.is_file() and "broken" not in str(path)}
+    capfd.readouterr()
+    with environment(OMP_NUM_THREADS="1"):
+        assert run_all_ablations.main() == 1
+    assert "pretrain_none, seed 0: done before" in capfd.readouterr().out
+    changed = [path for path, content in kept.items() if path.read_bytes() != content]
+    assert [path.name for path in changed if path.name not in ("ablation_summary.csv", "state.json")] == []
+    result = json.loads((results / "ablations" / "same.json").read_text())
+    assert result["missing"] == {}
+    assert result["by_seed"]["0"]["epochs_trained"] == 1
+    csv_file = rewrite(results, runs, tmp_path / "tables")[1]
+    with open(csv_file, encoding="utf-8", newline="") as file:
+        cell = next(row for row in csv.DictReader(file) if row["row"] == "Kaiming initialisation")
+    assert float(cell["mean"]) == result["ap50"]
+    assert (cell["verdict"], cell["seeds"], cell["why"]) == ("other data", "1", "")

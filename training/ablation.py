@@ -1,54 +1,22 @@
-"""The paper's ablation runs: read from configs/ablations.yaml, listed, and run one after another."""
+"""The ablations' results by their fixed names: results/ablations/<name>.json, results/ablation_summary.csv."""
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from data_utils.ablation_registry import AblationRun
 from data_utils.atomic import write_csv, write_text
-from data_utils.audit import require_clean
-from data_utils.config import load_config, read_yaml
-from data_utils.errors import InputError
-from data_utils.section import Section
-from training.dry_run import what_is_missing
+from data_utils.config import load_config
+from training.ablation_job import Outcome, noted, perform
+from training.ablation_plan import FOLDER, RESULT, Asked, Job, Plan, job_key, read_json, refuse_other_settings
 
-SUMMARY_COLUMNS = ("name", "tables", "overrides", "paper_ap50", "ap50", "fps", "gflops", "epochs_trained", "state")
-
-
-class AblationRun(Section):
-    """One run of the paper's tables: what to change in train.yaml, and what was published.
-
-    needs: what the run lacks before it can be trained here, as the file says or as found on disk, or None.
-    """
-
-    tables: tuple[int, ...]
-    overrides: tuple[str, ...]
-    paper: dict[str, float]
-    needs: str | None = None
-    note: str | None = None
-
-
-def read_ablations(path: str | Path, config_path: str | Path) -> dict[str, AblationRun]:
-    """Read the registry and check every override against the config; raises InputError naming the run."""
-    runs: dict[str, AblationRun] = {}
-    for name, values in read_yaml(path).get("runs", {}).items():
-        try:
-            # Strict sections take a YAML list for a tuple only when told that it comes from text.
-            run = AblationRun.model_validate_json(json.dumps(values))
-            needs = run.needs or what_is_missing(load_config(config_path, run.overrides))
-            runs[name] = run.model_copy(update={"needs": needs})
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
-            raise InputError(f"{path}: run '{name}': {'; '.join(problems)}") from None
-        except InputError as error:
-            raise InputError(f"{path}: run '{name}': {error}") from None
-    if not runs:
-        raise InputError(f"{path}: lists no runs")
-    return runs
+SUMMARY_COLUMNS = ("name", "group", "tables", "overrides", "paper_ap50", "ap50", "ap50_sd", "seeds", "fps", "gflops",
+                   "epochs_trained", "state")  # fmt: skip
+NUMBERS = ("ap50", "fps", "gflops", "epochs_trained")
 
 
 def run_ablation(
@@ -62,78 +30,98 @@ def run_ablation(
     """Train with `overrides`, evaluate on the test list, and save `results/ablations/<name>.json`.
 
     overrides: `key=value` texts, or {key: value}. Returns {"name", "overrides", "split", "ap50", "fps", "gflops",
-    "epochs_trained"}. Raises InputError as training does.
+    "epochs_trained"}. A training of this name that was stopped goes on. Raises InputError as training does, and when
+    the name stands for other settings already.
     """
     if isinstance(overrides, Mapping):
         overrides = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
-    from evaluation.evaluation_run import evaluate_checkpoint
-    from training.run_folder import add_to_record
-    from training.stage_runs import run_stages
-    from training.trainer import Trainer
-
     config = load_config(config_path, overrides)
-    audited = require_clean(config, split)
-    run_stages(config, device=device)
-    trainer = Trainer(config, split, device=device)
-    add_to_record(trainer.run_dir, audit=audited)
-    trained = trainer.fit()
-    metrics = evaluate_checkpoint(Path(trained["best"]), split=split, device_name=device).metrics
-    result = {
-        "name": name,
-        "overrides": list(overrides),
-        "split": split,
-        **{key: metrics[key] for key in ("ap50", "fps", "gflops")},
-        "epochs_trained": trained["epochs_trained"],
-    }
-    write_text(result_path(name, config.run.results_dir), json.dumps(result, indent=2) + "\n")
+    key, where = job_key(config, split), config.run.results_dir
+    job = Job(name, config.seed, split, str(config_path), tuple(overrides), device, where, key)
+    refuse_other_settings([job])
+    noted(job, Outcome("running"))
+    done = perform(job)
+    noted(job, Outcome("done"))
+    result = {"name": name, "overrides": list(overrides), "split": split, **{key: done[key] for key in NUMBERS}}
+    write_text(result_path(name, where), json.dumps(result, indent=2) + "\n")
     return result
 
 
 def result_path(name: str, results_dir: str | Path = "results") -> Path:
-    """Return where the result of run `name` is kept."""
-    return Path(results_dir) / "ablations" / f"{name}.json"
+    """Return where the result of run `name`, over its seeds, is kept."""
+    return Path(results_dir) / FOLDER / f"{name}.json"
 
 
-def is_done(name: str, overrides: Sequence[str], split: int, results_dir: str | Path) -> bool:
-    """Say whether run `name` has a result with these very overrides on this split."""
-    path = result_path(name, results_dir)
-    if not path.exists():
-        return False
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        return False
-    return isinstance(saved, dict) and (saved.get("overrides"), saved.get("split")) == (list(overrides), split)
+def write_results(
+    registry: Mapping[str, AblationRun], plan: Plan, outcomes: Mapping[Job, Outcome], results_dir: str | Path
+) -> Path:
+    """Write each planned run's result and `ablation_summary.csv` over all of them; return the latter.
 
-
-def write_summary(runs: Mapping[str, AblationRun], states: Mapping[str, str], results_dir: str | Path) -> Path:
-    """Write `ablation_summary.csv`: every run with its published AP50, ours where there is one, and its state."""
+    A run of which a seed is missing has no mean, and says which and why.
+    """
+    rows = []
+    for name, by_seed in plan.cells.items():
+        states = {seed: outcomes.get(job, Outcome("stopped", "not begun")) for seed, job in by_seed.items()}
+        result = over_seeds(name, registry[name], by_seed, states)
+        write_text(result_path(name, results_dir), json.dumps(result, indent=2) + "\n")
+        rows.append({**result, **_described(registry[name], result, states)})
     path = Path(results_dir) / "ablation_summary.csv"
-    write_csv(path, SUMMARY_COLUMNS, [_summary_row(name, run, states[name], results_dir) for name, run in runs.items()])
+    write_csv(path, SUMMARY_COLUMNS, ({column: row.get(column) for column in SUMMARY_COLUMNS} for row in rows))
     return path
 
 
-def _summary_row(name: str, run: AblationRun, state: str, results_dir: str | Path) -> dict[str, Any]:
-    saved = result_path(name, results_dir)
-    result = json.loads(saved.read_text(encoding="utf-8")) if saved.exists() else {}
-    described = {
+def over_seeds(
+    name: str, run: AblationRun, by_seed: Mapping[int, Job], states: Mapping[int, Outcome]
+) -> dict[str, Any]:
+    """Return a run's result: means over all its seeds, None while one is missing, with each seed's own numbers."""
+    own = {seed: read_json(job.folder / RESULT) for seed, job in by_seed.items() if states[seed].ok}
+    missing = {str(seed): str(state) for seed, state in states.items() if not state.ok}
+    means: dict[str, Any] = {key: None if missing else _mean([each[key] for each in own.values()]) for key in NUMBERS}
+    values = [each["ap50"] for each in own.values() if each["ap50"] is not None]
+    return {
         "name": name,
+        "overrides": list(run.overrides),
+        "split": next(iter(by_seed.values())).split,
+        **means,
+        "ap50_sd": statistics.stdev(values) if len(values) > 1 and not missing else None,
+        "by_seed": {str(seed): {key: each[key] for key in NUMBERS} for seed, each in own.items()},
+        "missing": missing,
+    }
+
+
+def describe(registry: Mapping[str, AblationRun], plan: Plan, asked: Asked) -> str:
+    """Return the table of runs for the terminal: name, tables, published AP50, overrides, and what is missing."""
+    width = max(map(len, plan.cells))
+    lines = [f"{'run':<{width}}  tables      paper AP50  overrides"]
+    for name, by_seed in plan.cells.items():
+        run, job = registry[name], next(iter(by_seed.values()))
+        published = f"{run.paper['ap50']:.2f}" if "ap50" in run.paper else "-"
+        tables = ",".join(map(str, run.tables)) or "-"
+        lines.append(f"{name:<{width}}  {tables:<10}  {published:<10}  {' '.join(run.overrides) or '-'}")
+        same = f"run {job.name}, of the same settings" if job.name != name else None
+        remarks = {"needs": job.needs, "is": same, "note": run.note}
+        lines += [f"{'':<{width}}  {label}: {text}" for label, text in remarks.items() if text]
+    seeds = ", ".join(map(str, asked.seeds))
+    trainings = f"{len(plan.jobs)} trainings of their own (seeds {seeds}; {asked.epochs} epochs)"
+    lines.append(f"{len(plan.cells)} runs, {trainings}")
+    return "\n".join(lines)
+
+
+def _described(run: AblationRun, result: Mapping[str, Any], states: Mapping[int, Outcome]) -> dict[str, Any]:
+    texts = {str(state) for state in states.values()}
+    alone = texts.pop() if len(texts) == 1 else "; ".join(f"seed {seed}: {state}" for seed, state in states.items())
+    return {
+        "group": run.group,
         "tables": " ".join(map(str, run.tables)),
         "overrides": " ".join(run.overrides),
         "paper_ap50": run.paper.get("ap50"),
-        "state": state,
+        "seeds": f"{len(result['by_seed'])} of {len(states)}",
+        "state": alone,
     }
-    row = {**result, **described}
-    return {column: row.get(column) for column in SUMMARY_COLUMNS}
 
 
-def describe(runs: Mapping[str, AblationRun]) -> str:
-    """Return the table of runs for the terminal: name, tables, published AP50, overrides, and what is missing."""
-    width = max(map(len, runs))
-    lines = [f"{'run':<{width}}  tables   paper AP50  overrides"]
-    for name, run in runs.items():
-        tables = ",".join(map(str, run.tables))
-        lines.append(f"{name:<{width}}  {tables:<7}  {run.paper['ap50']:<10.2f}  {' '.join(run.overrides)}")
-        remarks = {"needs": run.needs, "note": run.note}
-        lines += [f"{'':<{width}}  {label}: {text}" for label, text in remarks.items() if text]
-    return "\n".join(lines)
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return None if not known or len(known) < len(values) else statistics.fmean(known)
+
+

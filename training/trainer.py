@@ -28,6 +28,7 @@ from training.checkpoint import BEST
 from training.loop import TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
 from training.loss_watch import NonFiniteLossError
+from training.multi_scale import resized, side_of_batch
 from training.optim import n_frozen_layers, part_rate_factor
 from training.panels import save_panel
 from training.pretrain import initialise
@@ -135,8 +136,9 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
             windows = windows_of(self.config, len(batch["img_path"]), self.progress.batches, self.shard)
             hr_image = batch["hr_image"] if windows is None else windows.target(batch["hr_image"])
             targets["hr_image"] = as_float(hr_image, self.device)
+        lr_image = resized(self._input(batch["lr_image"]), side_of_batch(self.config, self.progress.batches))
         with autocast(self.precision, self.device):
-            output = self.model(self._input(batch["lr_image"]), windows=windows)
+            output = self.model(lr_image, windows=windows)
         return self.criterion(output, targets)
 
     def _measure(self) -> dict[str, Any]:

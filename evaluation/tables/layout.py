@@ -1,0 +1,164 @@
+"""Tables as text: one laid-out table, written as Markdown, HTML, LaTeX; and all cells as CSV rows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+COLUMNS = ("published", "ours", "difference", "verdict")
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$",
+          ">": r"$>$", **{special: f"\\{special}" for special in "&%_#${}"}}  # fmt: skip
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 100rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
+th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #e5e7eb; white-space: nowrap }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 11rem }
+thead th { border-bottom: 2px solid #9ca3af; font-weight: 600 } thead tr:first-child th { border-bottom: 0 }
+thead th[colspan] { text-align: center }
+td small { color: #6b7280 } td { vertical-align: top }
+td.within { background: #dcfce7 } td.outside { background: #fee2e2 } td.missing { color: #6b7280 }
+ol.reasons { list-style: lower-alpha } ol, ul { font-size: .9rem; color: #4b5563; overflow-wrap: anywhere }
+img { max-width: 100%; height: auto }
+"""
+_CLASSES = {"within": "within", "outsid": "outside", "not ru": "missing", "incomp": "missing", "other ": "missing"}
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A table ready to be written. groups: (heading, number of columns) above `columns`, beside the row labels.
+
+    reasons: why cells are missing, in the order of the letters that cells point at. notes: what a reader must know.
+    """
+
+    title: str
+    groups: Sequence[tuple[str, int]]
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    reasons: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    first: str = ""  # heading of the row labels
+
+
+@dataclass
+class Reasons:
+    """Collects reasons for missing cells; equal ones share a letter."""
+
+    found: list[str] = field(default_factory=list)
+
+    def mark(self, text: str, why: str) -> str:
+        """Return `text` with the letter of `why` behind it; as it is where there is nothing to say."""
+        if not why:
+            return text
+        if why not in self.found:
+            self.found.append(why)
+        return f"{text} ({letter(self.found.index(why))})"
+
+
+def letter(index: int) -> str:
+    """Return a, b ... z, aa, ab ... for 0, 1 ..."""
+    text = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        text = chr(97 + rest) + text
+    return text
+
+
+def markdown(tables: Iterable[Laid], heading: str, legend: str) -> str:
+    """Return the tables as Markdown; group headings are written into the column headings."""
+    parts = [f"# {heading}", legend]
+    for table in tables:
+        spans = [name for name, width in table.groups for _ in range(width)]
+        headers = [f"{name}: {column}" if name else column for name, column in zip(spans, table.columns, strict=True)]
+        lines = [[table.first, *headers], ["---", *(["---:"] * len(headers))], *table.rows]
+        body = "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines)
+        notes = [f"({letter(i)}) {why}" for i, why in enumerate(table.reasons)] + list(table.notes)
+        parts += [f"## {table.title}", body, "\n".join(f"- {note}" for note in notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def page(tables: Iterable[Laid], heading: str, legend: str, figures: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the tables as one HTML page; figures: (caption, data URI)."""
+    parts = [_html_table(table) for table in tables]
+    parts += [
+        f'<h2>{html.escape(caption)}</h2>\n<img alt="{html.escape(caption)}" src="{source}">'
+        for caption, source in figures
+    ]
+    title = html.escape(heading)
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    body = "\n".join([f"<h1>{title}</h1>", f"<p>{html.escape(legend)}</p>", *parts])
+    head += f"<style>{STYLE}</style>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+
+
+def latex(tables: Iterable[Laid]) -> str:
+    """Return the tables as LaTeX, for \\input; they need the package booktabs."""
+    return "\n".join(map(_latex_table, tables))
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _html_table(table: Laid) -> str:
+    groups = "".join(f'<th colspan="{width}">{html.escape(name)}</th>' for name, width in table.groups)
+    above = f"<tr><th></th>{groups}</tr>" if any(name for name, _ in table.groups) else ""
+    columns = "".join(f"<th>{html.escape(column)}</th>" for column in (table.first, *table.columns))
+    rows = "\n".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in table.rows)
+    reasons = "".join(f"<li>{html.escape(why)}</li>" for why in table.reasons)
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    return (
+        f"<h2>{html.escape(table.title)}</h2>\n<div class=wide><table>\n<thead>{above}<tr>{columns}</tr></thead>\n"
+        f"<tbody>\n{rows}\n</tbody></table></div>\n"
+        + (f"<ol class=reasons>{reasons}</ol>\n" if reasons else "")
+        + (f"<ul>{notes}</ul>" if notes else "")
+    )
+
+
+def _html_cell(text: str) -> str:
+    kind = _CLASSES.get(text[:6])
+    shown = html.escape(text)
+    if text.endswith("]"):  # an interval: on a line of its own
+        shown = "{}<br><small>[{}</small>".format(*map(str.strip, shown.split("[", 1)))
+    return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"
+
+
+def _latex_table(table: Laid) -> str:
+    spans, at = [], 2
+    for _, width in table.groups:
+        spans.append((at, at + width - 1))
+        at += width
+    groups = " & ".join(
+        rf"\multicolumn{{{width}}}{{c}}{{{_escaped(name)}}}" if name else " & " * (width - 1)
+        for name, width in table.groups
+    )
+    rules = " ".join(rf"\cmidrule(lr){{{a}-{b}}}" for a, b in spans)
+    above = [rf" & {groups} \\", rules] if any(name for name, _ in table.groups) else []
+    notes = [f"({letter(i)}) {why}" for i, why in enumerate(table.reasons)] + list(table.notes)
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_escaped(table.title)}}}",
+        r"\footnotesize",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+        r"\toprule",
+        *above,
+        _latex_row([table.first, *table.columns]),
+        r"\midrule",
+        *map(_latex_row, table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(rf"\par {_escaped(note)}" for note in notes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_escaped, cells)) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)

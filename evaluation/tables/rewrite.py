@@ -1,0 +1,83 @@
+"""Rewriting every table and figure of the paper from saved results: Markdown, CSV, LaTeX, HTML, PNG."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_utils.ablation_registry import read_registry
+from data_utils.atomic import write_csv, write_text
+from evaluation.tables.cells import Cell, cell_of
+from evaluation.tables.figures import figure_3, figure_5
+from evaluation.tables.gather import Study
+from evaluation.tables.layout import COLUMNS, Laid, Reasons, latex, markdown, page
+from evaluation.tables.published import TABLES, PaperTable
+from evaluation.tables.questions import ANSWER_COLUMNS, answers, question_tables
+
+HEADING = "SRE-YOLO: the paper's tables, published and ours"
+CSV_COLUMNS = ("table", "row", "column", "runs", "measure", "published", "mean", "sd", "low", "high", "seeds",
+               "difference", "verdict", "why")  # fmt: skip
+LEGEND = (
+    "Ours: mean over seeds ± SD over seeds [95 % interval of the mean, from resampling the test patients]; the paper "
+    "gives neither. A cell that lacks a seed that was asked for has no mean."
+)
+FIGURES = {"figure3": figure_3, "figure5": figure_5}
+
+
+def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
+    """Write ablations.{md,csv,tex,html}, questions.csv, figure3.png and figure5.png into `out`; return the files.
+
+    Raises InputError for a registry or a plan that cannot be read; whatever else is missing stands in the tables.
+    """
+    study = Study(results_dir, read_registry(registry_path))
+    gathered = [(table, _cells(study, table)) for table in TABLES]
+    found = answers(study)
+    laid = [_laid(study, table, cells) for table, cells in gathered] + question_tables(study, found)
+    files = {name: out / f"{name}.png" for name in FIGURES}
+    missing = {name: draw(study, files[name]) for name, draw in FIGURES.items()}
+    captions = [(_caption(name, missing[name]), _data_uri(path)) for name, path in files.items()]
+    written = [out / f"ablations.{kind}" for kind in ("md", "csv", "tex", "html")]
+    pictures = (f"![{caption}]({name}.png)\n" for name, (caption, _) in zip(files, captions, strict=True))
+    write_text(written[0], "\n".join([markdown(laid, HEADING, LEGEND), *pictures]))
+    write_csv(written[1], CSV_COLUMNS, (row for table, cells in gathered for row in _rows(table, cells)))
+    write_text(written[2], latex(laid))
+    write_text(written[3], page(laid, HEADING, LEGEND, captions))
+    write_csv(out / "questions.csv", ANSWER_COLUMNS, (each.as_row() for own in found.values() for each in own))
+    return [*written, out / "questions.csv", *files.values()]
+
+
+def _cells(study: Study, table: PaperTable) -> list[list[Cell]]:
+    return [[cell_of(study, source) for source in sources] for _, sources in table.rows]
+
+
+def _laid(study: Study, table: PaperTable, cells: list[list[Cell]]) -> Laid:
+    reasons, rows = Reasons(), []
+    for (label, _), own in zip(table.rows, cells, strict=True):
+        row = [label]
+        for cell in own:
+            row += [*cell.texts, reasons.mark(cell.verdict, cell.why)]
+        rows.append(row)
+    runs = list(dict.fromkeys(run for own in cells for cell in own for run in cell.runs))
+    odd = [note for note in study.notes if note.partition(",")[0].partition(" ")[0].rstrip(":") in runs]
+    notes = [*dict.fromkeys([*table.notes, *study.about(runs), *odd])]
+    groups = [(group, len(COLUMNS)) for group in table.groups]
+    return Laid(f"Table {table.number}: {table.title}", groups, COLUMNS * len(groups), rows, reasons.found, notes)
+
+
+def _rows(table: PaperTable, cells: list[list[Cell]]) -> Iterator[dict[str, object]]:
+    for (label, _), own in zip(table.rows, cells, strict=True):
+        for group, cell in zip(table.groups, own, strict=True):
+            values = {name: getattr(cell, name) for name in ("measure", "published", "mean", "sd", "low", "high")}
+            about = {"table": table.number, "row": label, "column": group, "runs": " ".join(cell.runs)}
+            yield {**about, **values, "seeds": cell.n_seeds, "difference": cell.difference, "verdict": cell.verdict,
+                   "why": cell.why}  # fmt: skip
+
+
+def _caption(name: str, missing: list[str]) -> str:
+    number = name.removeprefix("figure")
+    return f"Figure {number}" + (f" ({len(missing)} points missing, see the tables)" if missing else "")
+
+
+def _data_uri(png: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png.read_bytes()).decode()}"

@@ -1,0 +1,100 @@
+"""A job ends in a noted outcome whatever happens; finished ones are left alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ablation_samples
+import pytest
+from ablation_samples import base_config, registry, write_result
+from conftest import PreparedSet
+
+from data_utils.ablation_registry import read_registry
+from training import ablation_job
+from training.ablation_job import Outcome, attempt, is_done, noted
+from training.ablation_plan import Asked, Job, make_plan, read_json
+from training.run_lock import RunLock
+
+
+@pytest.fixture
+def jobs(tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Job]:
+    """Jobs by name, each of settings of its own, that end as their name says."""
+    monkeypatch.setattr(ablation_job, "perform", ablation_samples.perform)
+    monkeypatch.setattr(ablation_job, "LOCK_SECONDS", 0.0)
+    names = ("fine", "disk_full", "stops", "lacks", "bad", "ours")
+    runs = read_registry(registry(tmp_path, **{n: {"overrides": [f"c2={i}"]} for i, n in enumerate(names, start=1)}))
+    plan = make_plan(runs, names, Asked(str(base_config(tiny_prepared, tmp_path))))
+    return {job.name: job for job in plan.jobs}
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "why"),
+    [
+        ("fine", "done", ""),
+        ("disk_full", "stopped", "weights/last.pt: No space left on device; make room or change the folder"),
+        ("stops", "stopped", "loss not finite in batch 3"),
+        ("lacks", "needs", "weights/x.pt (pretrain = x.pt: no such file; put it there)"),
+        ("bad", "failed", "lists: two patients in one"),
+        ("ours", "failed", "KeyError: 'a fault'"),
+    ],
+)
+def test_every_end_becomes_an_outcome(jobs: dict[str, Job], name: str, state: str, why: str) -> None:
+    outcome = attempt(jobs[name])
+    assert outcome.state == state
+    assert outcome.why.startswith(why)
+    saved = read_json(jobs[name].folder / "state.json")
+    assert (saved["state"], saved["why"], saved["key"]) == (state, outcome.why, jobs[name].key)
+    assert is_done(jobs[name]) == (state == "done")
+
+
+def test_a_finished_job_is_left_alone_to_the_byte(jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt(jobs["fine"])
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in jobs["fine"].folder.iterdir()}
+    monkeypatch.setattr(ablation_job, "perform", lambda _: pytest.fail("done again"))
+    assert str(attempt(jobs["fine"])) == "done before"
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in jobs["fine"].folder.iterdir()} == before
+
+
+def test_a_torn_result_or_one_of_other_settings_is_no_result(jobs: dict[str, Job]) -> None:
+    job = jobs["fine"]
+    whole = json.dumps(write_result(job))
+    assert is_done(job)
+    (job.folder / "result.json").write_text(whole[:-10])
+    assert not is_done(job)
+    (job.folder / "result.json").write_text(whole.replace(job.key, "other"))
+    assert not is_done(job)
+    (job.folder / "result.json").write_text(whole.replace('"test":', '"val":'))
+    assert not is_done(job)
+
+
+def test_a_job_in_other_hands_is_busy_and_nothing_is_written(jobs: dict[str, Job]) -> None:
+    job = jobs["fine"]
+    noted(job, Outcome("running"))
+    lock = RunLock(job.folder)
+    try:
+        before = (job.folder / "state.json").read_bytes()
+        outcome = attempt(job)
+    finally:
+        lock.release()
+    assert outcome.state == "busy"
+    assert "process" in outcome.why
+    assert (job.folder / "state.json").read_bytes() == before
+    assert attempt(job).ok
+
+
+def test_what_is_missing_is_noted_without_a_training(jobs: dict[str, Job]) -> None:
+    from dataclasses import replace
+
+    job = replace(jobs["fine"], needs="weights/yolov8n.pt")
+    assert str(attempt(job)) == "needs weights/yolov8n.pt"
+    assert read_json(job.folder / "state.json")["state"] == "needs"
+
+
+def test_results_that_cannot_be_written_stop_the_job(jobs: dict[str, Job], capsys: pytest.CaptureFixture) -> None:
+    job = jobs["fine"]
+    job.folder.parent.parent.mkdir(parents=True)
+    job.folder.parent.write_text("a file where the folder belongs")
+    assert attempt(job).state == "stopped"
+    noted(job, Outcome("running"))
+    assert "the state is not written" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""The runner as a whole: exit codes, what it refuses before it starts, and a killed run that goes on exactly."""
+
+from __future__ import annotations
+
+import csv
+import signal
+from pathlib import Path
+
+import ablation_samples
+import pytest
+from ablation_samples import base_config, registry, write_result
+from conftest import PreparedSet
+from training_processes import ended, start
+
+from data_utils.ablation_registry import read_registry
+from data_utils.errors import InputError
+from training import ablation_local
+from training.ablation_job import Outcome
+from training.ablation_plan import Asked, Job, make_plan, read_json
+from training.ablation_runner import Engine, run_all
+
+TIMES = ("images_per_s", "memory_gb")  # columns of log.csv that no two trainings share
+
+
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [
+        (Outcome("done before"), 0),
+        (Outcome("needs", "weights/x.pt"), 0),
+        (Outcome("failed", "memory"), 1),
+        (Outcome("busy", "process 7 works in it"), 1),
+        (Outcome("stopped", "disk full"), 75),
+    ],
+)
+def test_the_exit_code_says_how_the_runs_stand(
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: Outcome, code: int
+) -> None:
+    def engine(jobs: tuple[Job, ...], report: ablation_local.Report) -> None:
+        for job, outcome in zip(jobs, (Outcome("done"), second), strict=True):
+            if outcome.ok:
+                write_result(job)
+            report(job, outcome)
+
+    monkeypatch.setattr(ablation_local, "run_locally", engine)
+    asked = Asked(str(base_config(tiny_prepared, tmp_path)))
+    runs = registry(tmp_path, one={}, two={"overrides": ["c2=1"]})
+    assert run_all(str(runs), "*", asked, Engine()) == code
+    summary = (tmp_path / "results" / "ablation_summary.csv").read_text()
+    assert str(second) in summary
+    assert set(read_json(tmp_path / "results" / "ablations" / "plan.json")["runs"]) == {"one", "two"}
+
+
+def test_other_settings_are_refused_before_anything_runs(
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
+    runs = registry(tmp_path, one={})
+    asked = Asked(str(base_config(tiny_prepared, tmp_path)), epochs=1)
+    write_result(make_plan(read_registry(runs), ["one"], asked).jobs[0])
+    with pytest.raises(InputError, match="holds this run with other settings"):
+        run_all(str(runs), "*", asked, Engine())
+
+
+def test_results_that_cannot_be_written_are_found_first(
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
+    base = base_config(tiny_prepared, tmp_path)
+    (tmp_path / "results").write_text("a file where the folder belongs")
+    with pytest.raises(OSError, match="results"):  # which ends the command in one line, see data_utils/errors.py
+        run_all(str(registry(tmp_path, one={})), "*", Asked(str(base)), Engine())
+
+
+@pytest.mark.integration
+def test_a_run_killed_in_the_middle_ends_as_if_it_had_not_been(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    lists = tmp_path / "splits" / "split1"
+    lists.mkdir(parents=True)
+    for part, count in (("train", 10), ("val", 4), ("test", 4)):
+        lines = tiny_prepared.config.dataset.split_list(1, part).read_text(encoding="utf-8").splitlines()
+        (lists / f"{part}.txt").write_text("\n".join(lines[:count]) + "\n", encoding="utf-8")
+    base = base_config(tiny_prepared, tmp_path, f"dataset.splits='{lists.parent}'")
+    runs = read_registry(registry(tmp_path, killed={}, whole={"overrides": ["patience=49"]}))  # changes the key alone
+    killed, whole = make_plan(runs, list(runs), Asked(str(base), epochs=2, device="cpu")).jobs
+    assert ended(start(ablation_samples.train_and_die, killed)) == -signal.SIGKILL
+    assert len(rows(killed)) == 1
+    assert read_json(killed.folder / "state.json")["state"] == "running"
+    assert ended(start(ablation_samples.go_on, killed)) == 0
+    assert ended(start(ablation_samples.go_on, whole)) == 0
+    assert read_json(killed.run_dir / "run.json")["resumed_at"]["epoch"] == 1
+    assert rows(killed) == rows(whole)
+    assert len(rows(killed)) == 2
+    results = [read_json(job.folder / "result.json") for job in (killed, whole)]
+    assert results[0]["ap50"] == results[1]["ap50"]
+    assert [result["epochs_trained"] for result in results] == [2, 2]
+
+
+def rows(job: Job) -> list[dict[str, str]]:
+    with open(job.run_dir / "log.csv", encoding="utf-8", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]

@@ -1,0 +1,60 @@
+"""One laid-out table in four languages."""
+
+from __future__ import annotations
+
+from evaluation.tables.layout import Laid, Reasons, latex, letter, markdown, page
+
+TABLE = Laid(
+    title="Table 4: a & b",
+    groups=[("AP50", 2), ("GFLOPs", 1)],
+    columns=["ours", "verdict", "ours"],
+    rows=[
+        ["sr_light | x", "0.800 ± 0.010 [0.700, 0.900]", "within tolerance", "8.1"],
+        ["<b>", "-", "not run (a)", "-"],
+    ],
+    reasons=["needs C:\\x_1 {50 %}"],
+    notes=["one <note>"],
+    first="run",
+)
+
+
+def test_letters() -> None:
+    assert [letter(index) for index in (0, 1, 25, 26, 27, 51, 52)] == ["a", "b", "z", "aa", "ab", "az", "ba"]
+
+
+def test_equal_reasons_share_a_letter() -> None:
+    reasons = Reasons()
+    marked = [reasons.mark("not run", why) for why in ("x", "y", "x", "")]
+    assert marked == ["not run (a)", "not run (b)", "not run (a)", "not run"]
+    assert reasons.found == ["x", "y"]
+
+
+def test_markdown() -> None:
+    lines = markdown([TABLE], "Tables", "a legend").splitlines()
+    assert lines[:6] == ["# Tables", "", "a legend", "", "## Table 4: a & b", ""]
+    assert lines[6] == "| run | AP50: ours | AP50: verdict | GFLOPs: ours |"
+    assert lines[8] == "| sr_light \\| x | 0.800 ± 0.010 [0.700, 0.900] | within tolerance | 8.1 |"
+    assert "- (a) needs C:\\x_1 {50 %}" in lines
+    assert len({line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}) == 1
+
+
+def test_html_escapes_and_colours() -> None:
+    text = page([TABLE], "Tables", "a legend", [("Figure 3", "data:image/png;base64,AA==")])
+    assert '<th colspan="2">AP50</th><th colspan="1">GFLOPs</th>' in text
+    assert "<td>&lt;b&gt;</td>" in text
+    assert '<td class="within">within tolerance</td>' in text
+    assert '<td class="missing">not run (a)</td>' in text
+    assert "0.800 ± 0.010<br><small>[0.700, 0.900]</small>" in text
+    assert '<img alt="Figure 3" src="data:image/png;base64,AA==">' in text
+    assert "one &lt;note&gt;" in text
+    assert "http" not in text  # self-contained
+
+
+def test_latex_escapes_and_counts_columns() -> None:
+    text = latex([TABLE])
+    assert r"\begin{tabular}{lrrr}" in text
+    assert r" & \multicolumn{2}{c}{AP50} & \multicolumn{1}{c}{GFLOPs} \\" in text
+    assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-4}" in text
+    assert r"sr\_light | x & 0.800 $\pm$ 0.010 [0.700, 0.900] & within tolerance & 8.1 \\" in text
+    assert r"\par (a) needs C:\textbackslash{}x\_1 \{50 \%\}" in text
+    assert r"\caption{Table 4: a \& b}" in text

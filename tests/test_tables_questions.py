@@ -1,0 +1,64 @@
+"""The open questions: each run beside its partner, and when a difference is called one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from study_samples import SavedStudy
+
+from data_utils.ablation_registry import read_registry
+from evaluation.bootstrap import Interval
+from evaluation.tables.gather import Study
+from evaluation.tables.questions import ANSWER_COLUMNS, answers, difference_words, question_tables
+
+REGISTRY = read_registry("configs/ablations.yaml")
+CLEAR = Interval(0.05, 0.01, 0.09, 0.02, 0.08)
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        (None, ""),
+        ((Interval(None), [0.1]), ""),
+        ((Interval(0.1), [0.1]), "no interval"),
+        ((Interval(0.01, -0.1, 0.1, -0.02, 0.03), [0.01] * 3), "no evidence of a difference"),
+        ((CLEAR, [0.04, 0.05, 0.06]), "higher"),
+        ((Interval(-0.05, -0.1, -0.01, -0.08, -0.02), [-0.04, -0.05, -0.06]), "lower"),
+        ((CLEAR, [0.2, -0.03, -0.02]), "not settled: 1 of 3 seeds"),
+        ((CLEAR, [0.05, 0.05]), "not settled: 2 of 2 seeds"),
+    ],
+)
+def test_what_a_difference_shows(difference: tuple[Interval, list[float]] | None, words: str) -> None:
+    assert difference_words(difference)[1] == words
+
+
+def test_the_difference_is_written_with_its_interval() -> None:
+    assert difference_words((CLEAR, [0.05] * 3))[0] == "+0.050 [+0.020, +0.080]"
+
+
+def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
+    saved = SavedStudy(tmp_path)
+    assert answers(Study(tmp_path, REGISTRY)) == {}
+    saved.add("plain", (0, 1, 2), missed=0.7)
+    saved.add("branch", (0, 1, 2))
+    saved.lose("target_random", 0, "needs", "a disk")
+    study = Study(tmp_path, REGISTRY)
+    found = answers(study)
+    tables = {table.title: table for table in question_tables(study, found)}
+    assert list(tables) == ["What of the branch helps", "What the same compute buys without a branch"]
+    table = tables["What of the branch helps"]
+    rows = {row[0]: row for row in table.rows}
+    assert next(iter(rows)) == "plain"
+    assert rows["branch, against plain"][3] == "higher"
+    assert rows["target_random, against branch"][1] == "not run (b)"
+    assert table.reasons[1] == "needs a disk"
+    assert rows["plain"][-1] == "1.5"
+    assert any("of twenty comparisons" in note for note in table.notes)
+    own = [answer.as_row() for answer in found["What of the branch helps"]]
+    assert all(set(row) == set(ANSWER_COLUMNS) for row in own)
+    branch = next(row for row in own if (row["run"], row["measure"]) == ("branch", "ap50"))
+    assert (branch["seeds"], branch["shows"], branch["seconds"]) == (3, "higher", 90.0)
+    assert len(str(branch["by_seed"]).split()) == 3
+    gone = next(row for row in own if row["run"] == "target_random")
+    assert (gone["mean"], gone["difference"], gone["shows"], gone["why"]) == (None, None, "not run", "needs a disk")

@@ -1,0 +1,73 @@
+"""The command `python -m evaluation.report ablations`: all tables and figures from saved results."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from study_samples import SavedStudy
+
+from data_utils.errors import InputError
+from evaluation import report
+from evaluation.tables.rewrite import rewrite
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> SavedStudy:
+    """Some runs of the tables, one of them torn."""
+    made = SavedStudy(tmp_path / "results")
+    made.add("pretrain_coco", (0, 1), missed=0.2)
+    made.add("sr_light", (0,))
+    made.lose("sr_light", 1, "stopped", "disk full")
+    torn = made.evaluation("pretrain_coco", 1).with_name("predictions_best_test.jsonl")
+    torn.write_text(torn.read_text()[:-30])
+    return made
+
+
+def rows(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return {(row["table"], row["row"], row["column"]): row for row in csv.DictReader(file)}
+
+
+def test_every_cell_says_how_it_stands(saved: SavedStudy, capsys: pytest.CaptureFixture) -> None:
+    report.main(["ablations", "--results", str(saved.folder)])
+    out = saved.folder / "tables"
+    names = ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "questions.csv"]
+    names += ["figure3.png", "figure5.png"]
+    assert capsys.readouterr().out.splitlines() == [f"written: {out / name}" for name in names]
+    cells = rows(out / "ablations.csv")
+    assert len(cells) == 4 + 4 * 3 + 2 + 2 + 5 + 4 * 2 + 11 * 2
+    assert cells["4", "COCO", "AP50"]["seeds"] == "2"
+    assert cells["4", "COCO", "AP50"]["published"] == "0.77"
+    assert cells["4", "COCO", "AP50"]["low"] == ""  # the torn file has lost a frame
+    assert cells["7", "light", "AP50"]["verdict"] == "incomplete"
+    assert "seed 1: stopped: disk full" in cells["7", "light", "AP50"]["why"]
+    assert cells["8", "both COCO (SRE-YOLO)", "AP50"]["verdict"] == "not run"
+    assert cells["10", "external, mean over sizes", "SRE-YOLO, AP50"]["published"].startswith("0.85")
+    text = (out / "ablations.md").read_text(encoding="utf-8")
+    assert "pretrain_coco, seed 1: predictions_best_test.jsonl: the last line is torn and was left out." in text
+    assert "swaps this table's v5s" in text
+    assert " nan" not in text.lower()
+
+
+def test_the_same_results_give_the_same_bytes(saved: SavedStudy) -> None:
+    registry, moved = Path("configs/ablations.yaml"), saved.folder.with_name("moved")
+    first = {path.name: path.read_bytes() for path in rewrite(saved.folder, registry, saved.folder)}
+    shutil.copytree(saved.folder, moved)
+    again = {path.name: path.read_bytes() for path in rewrite(moved, registry, moved)}
+    assert again == first
+
+
+def test_a_registry_without_the_runs_of_a_table_still_gives_tables(saved: SavedStudy, tmp_path: Path) -> None:
+    (tmp_path / "few.yaml").write_text("runs: {pretrain_coco: {tables: [4], paper: {ap50: 0.5}}}\n")
+    out = rewrite(saved.folder, tmp_path / "few.yaml", tmp_path / "out")[1].parent
+    cells = rows(out / "ablations.csv")
+    assert cells["4", "COCO", "AP50"]["published"] == "0.5"
+    assert cells["4", "HyperKvasir", "AP50"]["published"] == ""
+
+
+def test_a_missing_registry_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such config file"):
+        rewrite(tmp_path, tmp_path / "none.yaml", tmp_path / "out")

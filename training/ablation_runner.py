@@ -1,0 +1,71 @@
+"""`python run_all_ablations.py`: plan the runs that are asked for, send them to an engine, say how each stands."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from data_utils.ablation_registry import nearest, read_registry
+from data_utils.config import load_config
+from data_utils.errors import EXIT_FAULT, EXIT_RESUMABLE, InputError
+from training.ablation import describe, write_results
+from training.ablation_job import Outcome
+from training.ablation_plan import Asked, Job, Plan, make_plan, refuse_other_settings, write_plan
+from training.dry_run import require_prepared
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where the jobs run: here one after another, or on a Ray cluster with so many cores, or a GPU, each."""
+
+    name: Literal["local", "ray"] = "local"
+    address: str | None = None
+    cpus: int = 2
+
+
+def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bool = False) -> int:
+    """Run what `only` matches in the registry; returns the exit code: 1 when a run failed, 75 when one can go on."""
+    registry = read_registry(ablations)
+    wanted = [name for name in registry if fnmatch.fnmatchcase(name, only)]
+    if not wanted:
+        raise InputError(f"--only {only}: matches no run of {ablations}{nearest(only, registry)}")
+    if min(asked.seeds) < 0 or asked.epochs < 1:
+        raise InputError(f"--seeds {min(asked.seeds)}, --epochs {asked.epochs}: seeds count from 0, epochs from 1")
+    asked = replace(asked, seeds=tuple(dict.fromkeys(asked.seeds)))
+    plan = make_plan(registry, wanted, asked)
+    if dry_run:
+        print(describe(registry, plan, asked))
+        return 0
+    config = load_config(asked.config_path, asked.settings)
+    require_prepared(config.dataset, asked.split, asked.config_path)
+    results_dir = config.run.results_dir
+    refuse_other_settings(plan.jobs)
+    write_plan(plan, registry, asked, results_dir)  # also finds out whether there is a place to write to
+    outcomes: dict[Job, Outcome] = {}
+    try:
+        _run(plan, engine, asked.device, outcomes)
+    finally:  # stopped by a signal, too
+        print(f"written: {write_results(registry, plan, outcomes, results_dir)}")
+    print(f"tables: python -m evaluation.report ablations --results {results_dir}")
+    states = {outcome.state for outcome in outcomes.values()}
+    return EXIT_FAULT if states & {"failed", "busy"} else EXIT_RESUMABLE if "stopped" in states else 0
+
+
+def _run(plan: Plan, engine: Engine, device: str, outcomes: dict[Job, Outcome]) -> None:
+    def report(job: Job, outcome: Outcome) -> None:
+        outcomes[job] = outcome
+        stream = sys.stdout if outcome.ok or outcome.state == "needs" else sys.stderr
+        print(f"{len(outcomes)}/{len(plan.jobs)} {job.title}: {outcome}", file=stream, flush=True)
+
+    if engine.name == "ray":
+        from training.ablation_ray import Nodes, run_on_ray
+
+        run_on_ray(plan.jobs, report, Nodes(engine.address, engine.cpus, device))
+    else:
+        from training.ablation_local import run_locally
+
+        run_locally(plan.jobs, report)
+
+
