@@ -85,3 +85,26 @@ def test_the_readme_has_the_branches_curves(repo_root: Path) -> None:
         psnr = [statistics.median(float(row["psnr"]) for row in part) for part in (first, last)]
         ap50 = [statistics.median(float(row[name]) for row in last) for name in ("ap50", "ap50_small")]
         assert f"| {psnr[0]:.1f} | {psnr[1]:.1f} | {ap50[0]:.3f} | {ap50[1]:.3f} |" in readme
+
+
+def test_the_readme_has_the_backends_figures(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/deployment"
+    measured = [row for row in rows_of(folder / "backends.csv") if row["fps"]]
+    reference = next(float(row["ap50"]) for row in measured if (row["backend"], row["precision"]) == ("torch", "fp32"))
+    for row in measured:
+        times = f"{float(row['median_ms']):.0f}, {float(row['p95_ms']):.0f} | {float(row['fps']):.1f}"
+        same = f"{float(row['ap50']):.4f} | {float(row['agreement']):.3f}"
+        assert f"| {row['backend']} {row['precision']} | {times} | {float(row['mb']):.1f} | {same} |" in readme
+        assert abs(float(row["ap50"]) - reference) <= 0.005
+    assert (folder / "backends.png").is_file()
+
+
+def test_the_readme_has_the_ratios_to_ultralytics(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/deployment"
+    ratios = rows_of(folder / "beside_ultralytics_ratios.csv")
+    for row in rows_of(folder / "beside_ultralytics.csv"):
+        own = [f"{float(ratio['ratio']):.2f}" for ratio in ratios if ratio["ours"] == row["side"]]
+        if own:
+            assert f"| {row['side']} | {float(row['fps']):.2f} | {' | '.join(own)} |" in readme
