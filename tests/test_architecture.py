@@ -19,7 +19,9 @@ from source_rules import MODULES, NAMES, ROOT, Module, imports
 TORCH_ROOMS = {"models", "training"}
 TORCH_FREE = {"models.predictor", "models.views"}  # in those rooms: runs where only an ONNX runtime is installed
 TORCH_MODULES = {
-    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.backend_ap50", "deployment.export",
+    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.backend_ap50",
+    "deployment.benchmarking.side_by_side", "deployment.benchmarking.speed", "deployment.benchmarking.variants",
+    "deployment.export",
     "deployment.exporting.checks", "deployment.exporting.files", "deployment.exporting.graph",
     "deployment.exporting.int8", "evaluation.benchmark", "evaluation.branch_proof", "evaluation.denoising",
     "evaluation.evaluation_run", "evaluation.image_quality", "evaluation.metrics", "evaluation.model_costs",

@@ -102,3 +102,16 @@ def test_the_readme_has_the_robustness_figures(repo_root: Path) -> None:
         assert f"| {kind.replace('_', ' ')} | {at} | {change} | {alarms} |" in readme
     falling = [kind for kind in kinds if float(rows[kind, "5"]["recall"]) < float(clean["recall"])]
     assert len(falling) == 7  # what the README says of false alarms
+
+
+def test_the_readme_has_the_backends_figures(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/deployment"
+    measured = [row for row in rows_of(folder / "backends.csv") if row["fps"]]
+    reference = next(float(row["ap50"]) for row in measured if (row["backend"], row["precision"]) == ("torch", "fp32"))
+    for row in measured:
+        times = f"{float(row['median_ms']):.0f}, {float(row['p95_ms']):.0f} | {float(row['fps']):.1f}"
+        same = f"{float(row['ap50']):.4f} | {float(row['agreement']):.3f}"
+        assert f"| {row['backend']} {row['precision']} | {times} | {float(row['mb']):.1f} | {same} |" in readme
+        assert abs(float(row["ap50"]) - reference) <= 0.005
+    assert (folder / "backends.png").is_file()
