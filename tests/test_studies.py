@@ -115,3 +115,13 @@ def test_the_readme_has_the_backends_figures(repo_root: Path) -> None:
         assert f"| {row['backend']} {row['precision']} | {times} | {float(row['mb']):.1f} | {same} |" in readme
         assert abs(float(row["ap50"]) - reference) <= 0.005
     assert (folder / "backends.png").is_file()
+
+
+def test_the_readme_has_the_ratios_to_ultralytics(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/deployment"
+    ratios = rows_of(folder / "beside_ultralytics_ratios.csv")
+    for row in rows_of(folder / "beside_ultralytics.csv"):
+        own = [f"{float(ratio['ratio']):.2f}" for ratio in ratios if ratio["ours"] == row["side"]]
+        if own:
+            assert f"| {row['side']} | {float(row['fps']):.2f} | {' | '.join(own)} |" in readme
