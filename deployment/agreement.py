@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from evaluation.matching import greedy_match
 
 from data_utils.boxes import iou_xyxy
 from data_utils.types import Detections
+from evaluation.match_table import greedy_match
 
 SAME_OBJECT = 0.5  # least IoU of two detections of one object
 

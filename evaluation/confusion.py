@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_utils.boxes import iou_xyxy
-from data_utils.types import FloatArray, FrameResult, IntArray
-from evaluation.match_table import greedy_partners
+from data_utils.types import FrameResult
+from evaluation.match_table import greedy_match
 
 
 def confusion_matrix(
@@ -25,18 +25,13 @@ def confusion_matrix(
         detections = result.detections if threshold is None else result.detections.above(threshold)
         iou = iou_xyxy(detections.boxes_xyxy.astype(np.float64), result.truth_xyxy)
         same_class = detections.class_ids[:, None] == result.truth_class_ids[None, :]
-        partner = _partners(np.where(same_class, iou, 0.0), iou_thresh)
+        partner = greedy_match(np.where(same_class, iou, 0.0), iou_thresh)
         left = np.flatnonzero(partner < 0)
         free = np.setdiff1d(np.arange(len(result.truth_xyxy)), partner)
-        second = _partners(iou[np.ix_(left, free)], iou_thresh)
+        second = greedy_match(iou[np.ix_(left, free)], iou_thresh)
         partner[left[second >= 0]] = free[second[second >= 0]]
         true_class = np.append(result.truth_class_ids, nc)[partner]  # -1, no partner, reads the background at the end
         missed = np.setdiff1d(np.arange(len(result.truth_xyxy)), partner)
         np.add.at(matrix, (detections.class_ids, true_class), 1)
         np.add.at(matrix, (np.full(len(missed), nc), result.truth_class_ids[missed]), 1)
     return matrix
-
-
-def _partners(iou: FloatArray, iou_thresh: float) -> IntArray:
-    least = np.array([min(iou_thresh, 1 - 1e-10)])
-    return greedy_partners(iou, least, np.ones((1, iou.shape[1]), dtype=bool))[0]

@@ -172,6 +172,13 @@ def greedy_partners(overlap: FloatArray, thresholds: FloatArray, counted: BoolAr
     return partners
 
 
+def greedy_match(iou: FloatArray, iou_thresh: float) -> IntArray:
+    """Return for each row of `iou` [D, G], rows best score first, the column it takes, or -1; int64 [D]."""
+    # As in COCO, an IoU threshold of 1 still accepts a box equal to rounding error.
+    least = np.array([min(iou_thresh, 1 - 1e-10)])
+    return greedy_partners(iou, least, np.ones((1, iou.shape[1]), dtype=bool))[0]
+
+
 def _overlaps(
     boxes: FloatArray, truth: FloatArray, criteria: Sequence[Criterion]
 ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:

@@ -110,7 +110,7 @@ def _hits(record: FrameRecord, shown: list[int], boxes: list[LesionBox], iou: fl
     import numpy as np
 
     from data_utils.boxes import iou_xyxy
-    from evaluation.matching import greedy_match
+    from evaluation.match_table import greedy_match
 
     if not shown or not boxes:
         return {}

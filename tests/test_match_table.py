@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 from evaluation_samples import frame_result
 
-from evaluation.match_table import Criterion, greedy_partners, match_frames
+from evaluation.match_table import Criterion, greedy_match, greedy_partners, match_frames
 
 BOX, FAR = (10, 10, 60, 60), (300, 300, 350, 350)
 
 
 def partners(iou, threshold: float) -> list[int]:
-    iou = np.array(iou, dtype=np.float64)
-    return greedy_partners(iou, np.array([threshold]), np.ones((1, iou.shape[1]), dtype=bool))[0].tolist()
+    return greedy_match(np.array(iou, dtype=np.float64), threshold).tolist()
 
 
 def test_each_true_box_is_taken_once_by_the_best_score():
