@@ -226,7 +226,7 @@ def test_weights_that_the_last_step_spoiled_are_not_saved(config: Config, monkey
         return {"ap50": 0.5}
 
     monkeypatch.setattr(trainer, "_validate", spoil)
-    with pytest.raises(NonFiniteLossError, match="not finite after epoch 1, which is not saved"):
+    with pytest.raises(NonFiniteLossError, match="not finite after epoch 1, not saved"):
         trainer.fit()
     assert read_checkpoint(trainer.run_dir / "last.pt")["epoch"] == 0
     assert not (trainer.run_dir / "best.pt").exists()

@@ -14,6 +14,7 @@ from data_utils.errors import InputError
 from data_utils.loader import EpochLoader, Shard, make_loader
 from data_utils.manifest import read_manifest
 from data_utils.splitting.split_list import checked_train_list
+from data_utils.types import FrameResult
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import logged_metrics
 from evaluation.predictions import as_float, predict
@@ -49,6 +50,7 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
 
     task, command = DETECTION, "python train.py"
     score, terms = Score("ap50", "AP50"), LOSS_COLUMNS
+    _val_results: list[FrameResult] | None = None  # of the last validation, where boxes were looked for
 
     def fit(self) -> dict[str, Any]:
         """Train, with the detector's forward compiled if `run.compile` says so; see `TrainingLoop.fit`."""
@@ -157,6 +159,8 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
 
     def _save_best(self, metrics: dict[str, Any]) -> None:
         super()._save_best(metrics)
+        if self._val_results is None:
+            return
         epoch, sha256 = self.progress.epoch, weights_hash(self.ema.model.state_dict())
         about = {"weights": str(self.run_dir / BEST), "weights_sha256": sha256, "epoch": epoch}
         about |= {"trained_split": self.split, "notes": []}
