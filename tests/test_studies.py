@@ -125,3 +125,16 @@ def test_the_readme_has_the_ratios_to_ultralytics(repo_root: Path) -> None:
         own = [f"{float(ratio['ratio']):.2f}" for ratio in ratios if ratio["ours"] == row["side"]]
         if own:
             assert f"| {row['side']} | {float(row['fps']):.2f} | {' | '.join(own)} |" in readme
+
+
+def test_intervals_cover_what_they_promise_and_equal_models_are_rarely_called_different(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    rows = rows_of(repo_root / "results/studies/evaluation/coverage.csv")
+    assert len(rows) == 7
+    for row in rows:
+        bca, percentile, different = (float(row[key]) for key in ("bca_cover", "percentile_cover", "called_different"))
+        assert f"| {100 * bca:.1f} % | {100 * percentile:.1f} % | {100 * different:.1f} % |" in readme
+        assert int(row["studies"]) == 500
+        assert 0.92 <= bca <= 0.97 + 2 * float(row["monte_carlo_se"]), row["measure"]
+        assert different <= 0.07, row["measure"]
+        assert float(row["monte_carlo_se"]) <= 0.0095
