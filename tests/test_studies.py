@@ -138,3 +138,16 @@ def test_intervals_cover_what_they_promise_and_equal_models_are_rarely_called_di
         assert 0.92 <= bca <= 0.97 + 2 * float(row["monte_carlo_se"]), row["measure"]
         assert different <= 0.07, row["measure"]
         assert float(row["monte_carlo_se"]) <= 0.0095
+
+
+def test_scoring_is_as_fast_as_promised(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    figures = json.loads((repo_root / "results/studies/evaluation/scoring_speed.json").read_text())
+    ap, study = figures["ap"], figures["bootstrap"]
+    assert (ap["n_detections"], ap["n_frames"], study["n_frames"], study["n_resamples"]) == (100_000, 5000, 171, 2000)
+    assert ap["pycocotools_over_ours"] >= 2
+    assert ap["seconds"]["ours"] < 5
+    assert study["seconds"] < 10
+    assert ap["ap50_difference"] < 1e-6
+    assert f"takes {ap['seconds']['ours']:.1f} s, {ap['pycocotools_over_ours']:.2f} times less than pycocotools" in readme
+    assert f"all headline numbers, {study['seconds']:.1f} s" in readme
