@@ -54,7 +54,7 @@ def test_a_pass_that_changes_nothing_has_a_change_of_zero_without_spread():
     _, row = corruption_rows(CLEAN, {("blur", 1): CLEAN}, scoring(), 0.5)
     for measure in MEASURES:
         change = row["change"][measure]
-        assert (change["value"], change["low"], change["high"]) == (0, 0, 0)
+        assert (change["value"], change["se"], change["low"]) == (0, 0, None)
     assert row["value"]["fp_per_frame"]["low"] < row["value"]["fp_per_frame"]["high"]  # unpaired, it has one
 
 
