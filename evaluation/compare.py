@@ -28,10 +28,12 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
     from evaluation.bootstrap import units_of
     from evaluation.headline import Scoring
     from evaluation.paired import paired_intervals
-    from evaluation.prediction_file import load
+    from evaluation.prediction_file import load, require_origin
     from evaluation.score import chosen_threshold, validation_pass
 
     passes = [load(find_pass(place, data)) for place in (first, second)]
+    for stored in passes:
+        require_origin(stored)
     settings = [Scoring.from_dict(stored.about["scoring"]) for stored in passes]
     if settings[0].names != settings[1].names:
         raise InputError(f"{second}: classes {list(settings[1].names)}, but {first} has {list(settings[0].names)}")

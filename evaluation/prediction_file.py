@@ -94,6 +94,12 @@ def load(path: Path) -> StoredPass:
     return StoredPass(about, results, tuple(notes), path)
 
 
+def require_origin(stored: StoredPass) -> None:
+    """Raise InputError when the first line does not say which weights, list and run the pass is of."""
+    if missing := [name for name in _ORIGIN if name not in stored.about]:
+        raise InputError(f"{stored.path}:1: lacks {', '.join(missing)}; run evaluate.py again")
+
+
 def _truth_line(result: FrameResult) -> dict[str, Any]:
     return {
         **_identity(result),
@@ -149,8 +155,7 @@ _FIELDS = {
     KIND: ("frame", "size", "input", "boxes", "scores", "classes"),
     TRUTH_KIND: ("frame", "patient", "group", "source", "modality", "size", "boxes", "classes"),
 }
-_HEAD = ("data", "label", "split", "list_sha256", "imgsz", "conf_thresh", "results_dir", "scoring", "weights",
-         "weights_sha256", "epoch")  # fmt: skip
+_ORIGIN = ("label", "split", "list_sha256", "imgsz", "conf_thresh", "results_dir", "weights", "weights_sha256", "epoch")
 _LARGEST = 1e7  # a coordinate beyond this is no pixel
 
 
@@ -212,10 +217,10 @@ def _check(row: Mapping[str, Any], kind: str) -> None:
 
 def _check_head(about: Mapping[str, Any], path: Path) -> int:
     """Return the number of classes the first line names; raises InputError for what it lacks."""
-    missing = [name for name in _HEAD if name not in about]
     scoring = about.get("scoring")
-    if not missing and not (isinstance(scoring, dict) and {"names", "iou_thresh", "imgsz", "eval"} <= set(scoring)):
-        missing = ["scoring"]
+    missing = [name for name in ("data",) if name not in about]
+    if not (isinstance(scoring, dict) and {"names", "iou_thresh", "imgsz", "eval"} <= set(scoring)):
+        missing.append("scoring")
     if missing:
         raise InputError(f"{path}:1: lacks {', '.join(missing)}; run evaluate.py again")
     return len(about["scoring"]["names"])

@@ -108,11 +108,12 @@ def find_predictions(place: Path) -> list[Path]:
 
 def rescore(path: Path) -> tuple[str, Path]:
     """Score one prediction file and rewrite its evaluation; return the table and the JSON file."""
-    from evaluation.prediction_file import load
+    from evaluation.prediction_file import load, require_origin
     from evaluation.report import format_report
     from evaluation.scoring_ledger import SENTENCE, is_spent_by_scoring, note_scoring
 
     stored = load(path)
+    require_origin(stored)
     about = stored.about
     record_file = evaluation_path(path)
     record = _old_record(record_file, about["weights_sha256"])
@@ -199,11 +200,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("run", type=Path, help="run folder, or one predictions_*.jsonl")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    from evaluation.prediction_file import load
+    from evaluation.prediction_file import load, require_origin
 
     paths = find_predictions(arguments.run)
     for path in paths:
-        load(path)  # a damaged file is found before any scoring is noted
+        require_origin(load(path))  # a damaged file is found before any scoring is noted
     for path in paths:
         report, record_file = rescore(path)
         print(f"{report}\n\nwritten: {record_file}\n")

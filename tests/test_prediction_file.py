@@ -9,7 +9,7 @@ import pytest
 from evaluation_samples import frame_result, random_results
 
 from data_utils.errors import InputError
-from evaluation.prediction_file import _hash, load, prediction_path, store, truth_path
+from evaluation.prediction_file import _hash, load, prediction_path, require_origin, store, truth_path
 
 HEAD = {
     "data": "test",
@@ -143,7 +143,7 @@ def test_a_first_line_that_lacks_something_is_refused(stored, key):
     del values[key]
     path.write_text(json.dumps(values) + "\n" + rest)
     with pytest.raises(InputError, match=":1: "):
-        load(path)
+        require_origin(load(path))
 
 
 def test_what_other_programs_write_is_read(stored):
