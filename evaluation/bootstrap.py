@@ -42,6 +42,29 @@ class Interval:
     n_resamples: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A number on the data themselves, on resamples, float64 [R], and with each unit left out, float64 [U].
+
+    Two of the same resamples can be subtracted: that is the paired difference. NaN where not defined.
+    """
+
+    value: float
+    resampled: FloatArray
+    left_one_out: FloatArray
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        return Resampled(
+            self.value - other.value, self.resampled - other.resampled, self.left_one_out - other.left_one_out
+        )
+
+    def interval(self) -> Interval:
+        """Return the value with its intervals; alone where there are no resamples."""
+        if not len(self.resampled):
+            return Interval(_defined(self.value))
+        return interval(self.value, self.resampled, self.left_one_out)
+
+
 def units_of(results: Sequence[FrameResult]) -> tuple[IntArray, list[str]]:
     """Return int64 [S], the unit of each frame, numbered from 0, and the units' names.
 
@@ -58,20 +81,27 @@ def resample_weights(n_units: int, n_resamples: int, seed: int) -> FloatArray:
     return rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_resamples).astype(np.float64)
 
 
+def resample(
+    statistics: Mapping[str, Statistic], n_units: int, n_resamples: int = 2000, seed: int = 0
+) -> dict[str, Resampled]:
+    """Return each statistic on the data themselves and on resamples, the same for all of one seed and size."""
+    if not n_units:
+        return {name: Resampled(np.nan, np.zeros(0), np.zeros(0)) for name in statistics}
+    ones, none = np.ones((1, n_units)), np.zeros(0)
+    if n_resamples == 0 or n_units < LEAST_UNITS:
+        return {name: Resampled(float(statistic(ones)[0]), none, none) for name, statistic in statistics.items()}
+    weights, left_out = resample_weights(n_units, n_resamples, seed), 1.0 - np.eye(n_units)
+    return {
+        name: Resampled(float(statistic(ones)[0]), statistic(weights), statistic(left_out))
+        for name, statistic in statistics.items()
+    }
+
+
 def intervals(
     statistics: Mapping[str, Statistic], n_units: int, n_resamples: int = 2000, seed: int = 0
 ) -> dict[str, Interval]:
     """Return each statistic's value and intervals, all from the same resamples; without resamples the values alone."""
-    if not n_units:
-        return {name: Interval(None) for name in statistics}
-    ones = np.ones((1, n_units))
-    if n_resamples == 0 or n_units < LEAST_UNITS:
-        return {name: Interval(_defined(statistic(ones)[0])) for name, statistic in statistics.items()}
-    weights, left_out = resample_weights(n_units, n_resamples, seed), 1.0 - np.eye(n_units)
-    return {
-        name: interval(float(statistic(ones)[0]), statistic(weights), statistic(left_out))
-        for name, statistic in statistics.items()
-    }
+    return {name: one.interval() for name, one in resample(statistics, n_units, n_resamples, seed).items()}
 
 
 def interval(value: float, resampled: FloatArray, left_one_out: FloatArray, level: float = LEVEL) -> Interval:

@@ -11,16 +11,8 @@ import numpy as np
 from scipy.stats import norm, wilcoxon
 
 from data_utils.errors import InputError
-from data_utils.types import FloatArray, FrameResult
-from evaluation.bootstrap import (
-    LEVEL,
-    Interval,
-    Statistic,
-    intervals,
-    p_of_no_difference,
-    resample_weights,
-    units_of,
-)
+from data_utils.types import FrameResult
+from evaluation.bootstrap import LEVEL, Interval, Resampled, p_of_no_difference, resample, units_of
 from evaluation.headline import Scoring, headline_statistics
 
 POWER = 0.8
@@ -58,21 +50,17 @@ def paired_intervals(
     units, names = units_of(first)
     own = headline_statistics(first, scoring, thresholds[0], units)
     other = headline_statistics(second, scoring, thresholds[1], units)
-    section = scoring.eval
-    n, resamples, seed = len(names), section.resamples, section.bootstrap_seed
-    difference = {name: _minus(other[name], own[name]) for name in own}
-    of_first, of_second, of_difference = (
-        intervals(statistics, n, resamples, seed) for statistics in (own, other, difference)
-    )
-    weights = resample_weights(n, resamples, seed) if resamples and n > 1 else None
-    pairs = {}
-    for name, measured in of_difference.items():
-        p = None
-        if weights is not None and measured.low is not None:
-            p = p_of_no_difference(difference[name](weights), difference[name](1.0 - np.eye(n)))
-        needed = patients_needed(measured.se, n)
-        pairs[name] = Pair(of_first[name], of_second[name], measured, p, detectable(measured.se), needed)
-    return pairs
+    n, section = len(names), scoring.eval
+    mine, theirs = (resample(statistics, n, section.resamples, section.bootstrap_seed) for statistics in (own, other))
+    return {name: _pair(mine[name], theirs[name], n) for name in own}
+
+
+def _pair(first: Resampled, second: Resampled, n_units: int) -> Pair:
+    difference = second - first
+    measured = difference.interval()
+    p = None if measured.low is None else p_of_no_difference(difference.resampled, difference.left_one_out)
+    needed = patients_needed(measured.se, n_units)
+    return Pair(first.interval(), second.interval(), measured, p, detectable(measured.se), needed)
 
 
 def in_same_order(first: Sequence[FrameResult], second: Sequence[FrameResult]) -> list[FrameResult]:
@@ -137,10 +125,3 @@ def pooled(pairs_of_splits: Sequence[Mapping[str, Pair]], name: str) -> tuple[li
     values = [(pairs[name].first.value, pairs[name].second.value) for pairs in pairs_of_splits if name in pairs]
     defined = [(a, b) for a, b in values if a is not None and b is not None]
     return [a for a, _ in defined], [b for _, b in defined]
-
-
-def _minus(second: Statistic, first: Statistic) -> Statistic:
-    def difference(weights: FloatArray) -> FloatArray:
-        return second(weights) - first(weights)
-
-    return difference

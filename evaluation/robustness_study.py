@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from data_utils.types import FloatArray, FrameResult
-from evaluation.bootstrap import Interval, Statistic, intervals, units_of
+from data_utils.types import FrameResult
+from evaluation.bootstrap import Interval, Resampled, Statistic, resample, units_of
 from evaluation.headline import Scoring, headline_statistics
 
 MEASURES = ("ap50", "recall", "fp_per_frame")
@@ -31,16 +31,14 @@ def corruption_rows(
     Detections above `threshold`, one for all, count for recall and false alarms.
     """
     names = units_of(clean)[1]
-    before = _statistics(clean, names, scoring, threshold)
-    rows = [_row("corruption", CLEAN, 0, clean, _intervals(before, len(names), scoring), None)]
+    before = _resampled(clean, names, scoring, threshold)
+    rows = [_row("corruption", CLEAN, 0, clean, before, None)]
     stems = [result.stem for result in clean]
     for (kind, severity), found in cells.items():
         results = {result.stem: result for result in found}
         assert results.keys() == set(stems), "cells are passes over the clean frames"
-        after = _statistics([results[stem] for stem in stems], names, scoring, threshold)
-        values = _intervals(after, len(names), scoring)
-        change = _intervals(_differences(after, before), len(names), scoring)
-        rows.append(_row("corruption", kind, severity, found, values, change))
+        after = _resampled([results[stem] for stem in stems], names, scoring, threshold)
+        rows.append(_row("corruption", kind, severity, found, after, before))
     return rows
 
 
@@ -53,16 +51,14 @@ def source_rows(results: Sequence[FrameResult], scoring: Scoring, threshold: flo
     if len(sources) < 2:
         return []
     names = units_of(results)[1]
-    everything = _statistics(results, names, scoring, threshold)
+    everything = _resampled(results, names, scoring, threshold)
     rows = []
     for source in sources:
         own = [result for result in results if result.source == source]
         others = [result for result in results if result.source != source]
-        alone, rest = (_statistics(part, names, scoring, threshold) for part in (own, others))
-        for how, part, statistics, reference in ((ONLY, own, alone, rest), (WITHOUT, others, rest, everything)):
-            values = _intervals(statistics, len(names), scoring)
-            change = _intervals(_differences(statistics, reference), len(names), scoring)
-            rows.append(_row("source", f"{how} {source}", None, part, values, change))
+        alone, rest = (_resampled(part, names, scoring, threshold) for part in (own, others))
+        for how, part, values, reference in ((ONLY, own, alone, rest), (WITHOUT, others, rest, everything)):
+            rows.append(_row("source", f"{how} {source}", None, part, values, reference))
     return rows
 
 
@@ -80,10 +76,10 @@ def flat_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return flat
 
 
-def _statistics(
+def _resampled(
     results: Sequence[FrameResult], names: Sequence[str], scoring: Scoring, threshold: float | None
-) -> dict[str, Statistic]:
-    """Return MEASURES of `results` as functions of the weights of all units `names`, of which they may be a part."""
+) -> dict[str, Resampled]:
+    """Return MEASURES of `results` under resamples of all units `names`, of which theirs may be a part."""
     units, own = units_of(results)
     place = {name: number for number, name in enumerate(names)}
     columns = np.array([place[name] for name in own], dtype=np.int64)
@@ -92,21 +88,8 @@ def _statistics(
     def of_part(statistic: Statistic) -> Statistic:
         return lambda weights: statistic(weights[:, columns])
 
-    return {measure: of_part(statistics[measure]) for measure in MEASURES}
-
-
-def _differences(after: Mapping[str, Statistic], before: Mapping[str, Statistic]) -> dict[str, Statistic]:
-    def difference(measure: str) -> Statistic:
-        def values(weights: FloatArray) -> FloatArray:
-            return after[measure](weights) - before[measure](weights)
-
-        return values
-
-    return {measure: difference(measure) for measure in after}
-
-
-def _intervals(statistics: Mapping[str, Statistic], n_units: int, scoring: Scoring) -> dict[str, Interval]:
-    return intervals(statistics, n_units, scoring.eval.resamples, scoring.eval.bootstrap_seed)
+    parts = {measure: of_part(statistics[measure]) for measure in MEASURES}
+    return resample(parts, len(names), scoring.eval.resamples, scoring.eval.bootstrap_seed)
 
 
 def _row(
@@ -114,9 +97,13 @@ def _row(
     name: str,
     severity: int | None,
     results: Sequence[FrameResult],
-    values: Mapping[str, Interval],
-    change: Mapping[str, Interval] | None,
+    values: Mapping[str, Resampled],
+    reference: Mapping[str, Resampled] | None,
 ) -> dict[str, Any]:
+    """Return one row; its change is that from `reference`, paired."""
+    change = None
+    if reference is not None:
+        change = {measure: asdict((value - reference[measure]).interval()) for measure, value in values.items()}
     return {
         "by": by,
         "name": name,
@@ -124,6 +111,6 @@ def _row(
         "n_frames": len(results),
         "n_boxes": sum(len(result.truth_xyxy) for result in results),
         "n_units": len(units_of(results)[1]),
-        "value": {measure: asdict(interval) for measure, interval in values.items()},
-        "change": None if change is None else {measure: asdict(interval) for measure, interval in change.items()},
+        "value": {measure: asdict(value.interval()) for measure, value in values.items()},
+        "change": change,
     }

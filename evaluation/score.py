@@ -17,6 +17,7 @@ from typing import Any
 
 from data_utils.atomic import write_text
 from data_utils.errors import InputError, run_command
+from data_utils.saved_json import read_saved_json
 
 DEFAULT_THRESHOLD = 0.25  # infer.py's, where no validation frames say otherwise
 
@@ -186,11 +187,8 @@ def ledger_folder(stored: Any) -> Path:
 
 def _old_record(path: Path, weights_sha256: str) -> dict[str, Any]:
     """Return what an evaluation of the very same weights left there; else nothing."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) and record.get("weights_sha256") == weights_sha256 else {}
+    record = read_saved_json(path)
+    return record if record.get("weights_sha256") == weights_sha256 else {}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,9 +11,10 @@ from ablation_samples import base_config, registry, write_result
 from conftest import PreparedSet
 
 from data_utils.ablation_registry import read_registry
+from data_utils.saved_json import read_saved_json
 from training import ablation_job
 from training.ablation_job import Outcome, attempt, is_done, noted
-from training.ablation_plan import Asked, Job, make_plan, read_json
+from training.ablation_plan import Asked, Job, make_plan
 from training.run_lock import RunLock
 
 
@@ -43,7 +44,7 @@ def test_every_end_becomes_an_outcome(jobs: dict[str, Job], name: str, state: st
     outcome = attempt(jobs[name])
     assert outcome.state == state
     assert outcome.why.startswith(why)
-    saved = read_json(jobs[name].folder / "state.json")
+    saved = read_saved_json(jobs[name].folder / "state.json")
     assert (saved["state"], saved["why"], saved["key"]) == (state, outcome.why, jobs[name].key)
     assert is_done(jobs[name]) == (state == "done")
 
@@ -88,7 +89,7 @@ def test_what_is_missing_is_noted_without_a_training(jobs: dict[str, Job]) -> No
 
     job = replace(jobs["fine"], needs="weights/yolov8n.pt")
     assert str(attempt(job)) == "needs weights/yolov8n.pt"
-    assert read_json(job.folder / "state.json")["state"] == "needs"
+    assert read_saved_json(job.folder / "state.json")["state"] == "needs"
 
 
 def test_results_that_cannot_be_written_stop_the_job(jobs: dict[str, Job], capsys: pytest.CaptureFixture) -> None:

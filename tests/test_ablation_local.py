@@ -16,9 +16,10 @@ from training_processes import fork_instead_of_spawning
 
 from data_utils.ablation_registry import read_registry
 from data_utils.errors import InterruptedRun
+from data_utils.saved_json import read_saved_json
 from training.ablation_job import Outcome
 from training.ablation_local import run_locally
-from training.ablation_plan import Asked, Job, make_plan, read_json
+from training.ablation_plan import Asked, Job, make_plan
 
 
 def jobs_named(prepared: PreparedSet, folder: Path, *names: str) -> tuple[Job, ...]:
@@ -34,7 +35,7 @@ def test_a_killed_job_is_told_and_the_others_finish(
     run_locally(jobs, lambda job, outcome: told.update({job.name: outcome}), ablation_samples.attempt)
     assert told["killed"].state == "failed"
     assert "SIGKILL" in told["killed"].why
-    assert read_json(jobs[0].folder / "state.json")["why"] == told["killed"].why
+    assert read_saved_json(jobs[0].folder / "state.json")["why"] == told["killed"].why
     assert (told["bad"].state, told["fine"]) == ("failed", Outcome("done"))
     kept = (jobs[2].folder / "result.json").read_bytes()
     again: list[str] = []

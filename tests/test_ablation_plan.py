@@ -12,8 +12,9 @@ from conftest import PreparedSet
 from data_utils.ablation_registry import read_registry
 from data_utils.config import load_config
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from training.ablation_job import Outcome, noted
-from training.ablation_plan import Asked, job_key, make_plan, read_json, refuse_other_settings, write_plan
+from training.ablation_plan import Asked, job_key, make_plan, refuse_other_settings, write_plan
 
 
 def test_runs_of_equal_settings_are_trained_once_whoever_asks() -> None:
@@ -90,7 +91,7 @@ def test_the_plan_file_remembers_seeds_of_the_same_settings_alone(tiny_prepared:
     for names, seeds, epochs in asks:
         asked = Asked(str(base), seeds=seeds, epochs=epochs)
         path = write_plan(make_plan(runs, names, asked), runs, asked, results)
-    noted_runs = read_json(path)["runs"]
+    noted_runs = read_saved_json(path)["runs"]
     assert noted_runs["two"]["seeds"] == {"0": "one/seed0", "1": "one/seed1", "2": "one/seed2"}
     assert noted_runs["one"]["seeds"] == {"4": "one/seed4"}
     assert [noted_runs["three"][key] for key in ("dataset", "imgsz", "split")] == ["tiny", 64, 1]
@@ -99,4 +100,4 @@ def test_the_plan_file_remembers_seeds_of_the_same_settings_alone(tiny_prepared:
 
 def test_a_torn_file_reads_as_empty(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"key": "a')
-    assert read_json(tmp_path / "x.json") == read_json(tmp_path / "none.json") == {}
+    assert read_saved_json(tmp_path / "x.json") == read_saved_json(tmp_path / "none.json") == {}

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from training import ablation_ray
 from training.ablation_job import Outcome
-from training.ablation_plan import Job, read_json
+from training.ablation_plan import Job
 
 HERE = Path(__file__).resolve().parent
 JOB = Job("fine", 0, 1, "configs/train.yaml", (), "cpu", "results", "key")
@@ -89,4 +90,4 @@ def test_jobs_of_a_killed_node_go_on_at_the_other(tmp_path: Path, monkeypatch: p
     assert len((jobs[1].folder / "begun").read_text().splitlines()) == 1
     assert told["dies"].state == "failed"
     assert "on the cluster" in told["dies"].why
-    assert read_json(jobs[2].folder / "state.json")["state"] == "failed"
+    assert read_saved_json(jobs[2].folder / "state.json")["state"] == "failed"

@@ -14,9 +14,10 @@ from training_processes import ended, start
 
 from data_utils.ablation_registry import read_registry
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from training import ablation_local
 from training.ablation_job import Outcome
-from training.ablation_plan import Asked, Job, make_plan, read_json
+from training.ablation_plan import Asked, Job, make_plan
 from training.ablation_runner import Engine, run_all
 
 TIMES = ("images_per_s", "memory_gb")  # columns of log.csv that no two trainings share
@@ -47,7 +48,7 @@ def test_the_exit_code_says_how_the_runs_stand(
     assert run_all(str(runs), "*", asked, Engine()) == code
     summary = (tmp_path / "results" / "ablation_summary.csv").read_text()
     assert str(second) in summary
-    assert set(read_json(tmp_path / "results" / "ablations" / "plan.json")["runs"]) == {"one", "two"}
+    assert set(read_saved_json(tmp_path / "results" / "ablations" / "plan.json")["runs"]) == {"one", "two"}
 
 
 def test_other_settings_are_refused_before_anything_runs(
@@ -83,13 +84,13 @@ def test_a_run_killed_in_the_middle_ends_as_if_it_had_not_been(tiny_prepared: Pr
     killed, whole = make_plan(runs, list(runs), Asked(str(base), epochs=2, device="cpu")).jobs
     assert ended(start(ablation_samples.train_and_die, killed)) == -signal.SIGKILL
     assert len(rows(killed)) == 1
-    assert read_json(killed.folder / "state.json")["state"] == "running"
+    assert read_saved_json(killed.folder / "state.json")["state"] == "running"
     assert ended(start(ablation_samples.go_on, killed)) == 0
     assert ended(start(ablation_samples.go_on, whole)) == 0
-    assert read_json(killed.run_dir / "run.json")["resumed_at"]["epoch"] == 1
+    assert read_saved_json(killed.run_dir / "run.json")["resumed_at"]["epoch"] == 1
     assert rows(killed) == rows(whole)
     assert len(rows(killed)) == 2
-    results = [read_json(job.folder / "result.json") for job in (killed, whole)]
+    results = [read_saved_json(job.folder / "result.json") for job in (killed, whole)]
     assert results[0]["ap50"] == results[1]["ap50"]
     assert [result["epochs_trained"] for result in results] == [2, 2]
 

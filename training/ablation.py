@@ -11,8 +11,9 @@ from typing import Any
 from data_utils.ablation_registry import AblationRun
 from data_utils.atomic import write_csv, write_text
 from data_utils.config import load_config
+from data_utils.saved_json import read_saved_json
 from training.ablation_job import Outcome, noted, perform
-from training.ablation_plan import FOLDER, RESULT, Asked, Job, Plan, job_key, read_json, refuse_other_settings
+from training.ablation_plan import FOLDER, RESULT, Asked, Job, Plan, job_key, refuse_other_settings
 
 SUMMARY_COLUMNS = ("name", "group", "tables", "overrides", "paper_ap50", "ap50", "ap50_sd", "seeds", "fps", "gflops",
                    "epochs_trained", "state")  # fmt: skip
@@ -74,7 +75,7 @@ def over_seeds(
     name: str, run: AblationRun, by_seed: Mapping[int, Job], states: Mapping[int, Outcome]
 ) -> dict[str, Any]:
     """Return a run's result: means over all its seeds, None while one is missing, with each seed's own numbers."""
-    own = {seed: read_json(job.folder / RESULT) for seed, job in by_seed.items() if states[seed].ok}
+    own = {seed: read_saved_json(job.folder / RESULT) for seed, job in by_seed.items() if states[seed].ok}
     missing = {str(seed): str(state) for seed, state in states.items() if not state.ok}
     means: dict[str, Any] = {key: None if missing else _mean([each[key] for each in own.values()]) for key in NUMBERS}
     values = [each["ap50"] for each in own.values() if each["ap50"] is not None]

@@ -16,7 +16,8 @@ from data_utils.atomic import write_text
 from data_utils.audit import require_clean
 from data_utils.config import load_config
 from data_utils.errors import NO_ROOM, InputError, MissingFile, ResumableError
-from training.ablation_plan import RESULT, STATE, Job, read_json
+from data_utils.saved_json import read_saved_json
+from training.ablation_plan import RESULT, STATE, Job
 
 StateName = Literal["done", "done before", "running", "needs", "busy", "stopped", "failed"]
 LOCK_SECONDS = 5.0  # for the process of a runner that was just killed to let go of the folder
@@ -93,7 +94,7 @@ def perform(job: Job) -> dict[str, Any]:
 
 def is_done(job: Job) -> bool:
     """Say whether the job's result is there, of these settings and on every set that is to be measured."""
-    result = read_json(job.folder / RESULT)
+    result = read_saved_json(job.folder / RESULT)
     measured = set(result.get("evaluations", ()))
     return result.get("key") == job.key and measured >= {"test", *job.config().dataset.external}
 

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from data_utils.ablation_registry import AblationRun
 from data_utils.atomic import write_text
 from data_utils.config import config_hash, load_config
 from data_utils.config_sections import SIDE_MULTIPLE, Config
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from training.dry_run import require_prepared, what_is_missing
 from training.stages import plan_stages
 
@@ -117,7 +117,7 @@ def job_key(config: Config, split: int) -> str:
 def refuse_other_settings(jobs: Sequence[Job]) -> None:
     """Raise InputError when a job's folder holds work done with other settings, naming the first and the difference."""
     for job in jobs:
-        state = read_json(job.folder / STATE)
+        state = read_saved_json(job.folder / STATE)
         begun = (job.folder / RESULT).is_file() or any(job.run_dir.glob("last*.pt"))
         if begun and state.get("key") != job.key:
             then, now = state.get("overrides", []), [*job.overrides]
@@ -132,7 +132,7 @@ def refuse_other_settings(jobs: Sequence[Job]) -> None:
 def write_plan(plan: Plan, registry: Mapping[str, AblationRun], asked: Asked, results_dir: str | Path) -> Path:
     """Note which folder holds each run's seeds, for the tables; what was planned before with these settings stays."""
     path = Path(results_dir) / FOLDER / PLAN
-    runs = read_json(path).get("runs", {})
+    runs = read_saved_json(path).get("runs", {})
     for name, by_seed in plan.cells.items():
         first, before = next(iter(by_seed.values())), runs.get(name, {})
         config = first.config()
@@ -151,15 +151,6 @@ def write_plan(plan: Plan, registry: Mapping[str, AblationRun], asked: Asked, re
         }
     write_text(path, json.dumps({"version": 1, "runs": runs}, indent=1) + "\n")
     return path
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; empty when it is missing or torn."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _derived(run: AblationRun, asked: Asked) -> list[str]:

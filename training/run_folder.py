@@ -18,6 +18,7 @@ from data_utils.atomic import write_text
 from data_utils.config import config_hash, load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from models.weights import DETECTION, check_task
 from training.checkpoint import BEST, LAST
 from training.run_lock import LOCK, OWNER, is_held
@@ -156,8 +157,4 @@ def _never_began(run_dir: Path) -> bool:
 
 def read_record(run_dir: Path) -> dict[str, Any]:
     """Return what run.json says; empty when it is missing or torn."""
-    try:
-        record = json.loads((run_dir / RUN_RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    return read_saved_json(run_dir / RUN_RECORD)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from data_utils.config import config_hash, load_config
 from data_utils.config_sections import Config, RunSection
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from data_utils.stages_section import COCO, chain_of
 
 State = Literal["to be trained", "begun", "finished"]
@@ -69,7 +70,7 @@ class Stage:
                 f"{self.run_dir}: stage {self.name} was trained with other settings ({shown}); set them back, or move "
                 "the folder away to train it anew"
             )
-        if self.best.is_file() and "result" in _record(self.run_dir):
+        if self.best.is_file() and "result" in read_saved_json(self.run_dir / "run.json"):
             return "finished"
         return "begun" if any(self.run_dir.glob("last*.pt")) else "to be trained"
 
@@ -173,11 +174,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return flat
-
-
-def _record(run_dir: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

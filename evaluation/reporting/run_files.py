@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from evaluation.plots import read_log
 from evaluation.prediction_file import StoredPass, load, prediction_path
 from evaluation.scoring_ledger import LEDGER, Scorings, is_spent_by_scoring, scorings_of
@@ -88,7 +89,7 @@ def find_record(folder: Path, data: str | None = None) -> Path:
 def read_run(record_file: Path) -> RunFiles:
     """Read what belongs to one evaluation. Raises InputError when it is no record of evaluate.py, or an older one's."""
     folder = record_file.parent
-    record = _read_json(record_file)
+    record = read_saved_json(record_file)
     metrics = record.get("metrics")
     if not isinstance(metrics, dict) or any(name not in metrics for name in NEEDED):
         raise InputError(f"{record_file}: not an evaluation as evaluate.py writes it today; run evaluate.py again, or "
@@ -98,7 +99,7 @@ def read_run(record_file: Path) -> RunFiles:
     config = section(record, "config") or _read_yaml(folder / "config.yaml")
     recorded = [{} if stored is None else stored.about, section(config, "run")]
     results_dir = Path(next((place["results_dir"] for place in recorded if place.get("results_dir")), folder))
-    audit = _read_json(results_dir / "audit.json")
+    audit = read_saved_json(results_dir / "audit.json")
     dataset = section(config, "dataset")
     scorings, last = _ledger(results_dir, stored)
     panels = sorted(folder.glob("panels/*.npz"))
@@ -107,12 +108,12 @@ def read_run(record_file: Path) -> RunFiles:
         record=record,
         stored=stored,
         config=config,
-        run=_read_json(folder / "run.json"),
+        run=read_saved_json(folder / "run.json"),
         log=_log(folder / "log.csv", problems),
         panel=panels[-1] if panels else None,
         audit=audit if audit.get("dataset") == dataset.get("name") else {},
         summary=_summary(Path(dataset.get("splits") or folder) / "summary.csv"),
-        others=[_read_json(path) for path in sorted(folder.glob("eval_*.json")) if path != record_file],
+        others=[read_saved_json(path) for path in sorted(folder.glob("eval_*.json")) if path != record_file],
         scorings=scorings,
         last_scoring=last,
         problems=problems,
@@ -164,14 +165,6 @@ def _json_lines(path: Path) -> Sequence[dict[str, Any]]:
             except ValueError:
                 continue  # torn: `scorings_of` counts it
     return [row for row in rows if isinstance(row, dict)]
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ the test patients decide, the standard deviation how much the seed does.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,9 @@ import numpy as np
 
 from data_utils.ablation_registry import EXTERNAL, AblationRun
 from data_utils.errors import InputError
+from data_utils.saved_json import read_saved_json
 from data_utils.types import FloatArray
-from evaluation.bootstrap import Interval, Statistic, intervals, units_of
+from evaluation.bootstrap import Interval, Statistic, intervals, resample, units_of
 from evaluation.headline import Scoring, headline_statistics
 from evaluation.paired import in_same_order
 from evaluation.paper import PAPER_DATASET
@@ -78,7 +78,7 @@ class Study:
         path = self.folder / "plan.json"
         if not path.exists():
             return {}
-        runs = _json(path).get("runs")
+        runs = read_saved_json(path).get("runs")
         if not isinstance(runs, dict):
             raise InputError(f"{path}: not a plan of run_all_ablations.py; move it away and run that again")
         return runs
@@ -133,13 +133,15 @@ class Study:
             return None
         mine, theirs = ([each[seed][key] for seed in seeds] for each in (first, second))
         section = scoring.eval
-        difference, ones = _minus(_mean_of(mine), _mean_of(theirs)), np.ones((1, n_units))
-        by_seed = [float(_minus(a, b)(ones)[0]) for a, b in zip(mine, theirs, strict=True)]
-        return intervals({key: difference}, n_units, section.resamples, section.bootstrap_seed)[key], by_seed
+        both = {run: _mean_of(mine), against: _mean_of(theirs)}
+        means, ones = resample(both, n_units, section.resamples, section.bootstrap_seed), np.ones((1, n_units))
+        by_seed = [float((a(ones) - b(ones))[0]) for a, b in zip(mine, theirs, strict=True)]
+        return (means[run] - means[against]).interval(), by_seed
 
     def seconds(self, run: str) -> float | None:
         """Return the mean training time over the seeds that are there."""
-        found = [_json(self.folder / folder / "result.json").get("seconds") for folder in self._folders(run).values()]
+        results = [read_saved_json(self.folder / folder / "result.json") for folder in self._folders(run).values()]
+        found = [result.get("seconds") for result in results]
         known = [value for value in found if isinstance(value, int | float)]
         return sum(known) / len(known) if known else None
 
@@ -166,20 +168,20 @@ class Study:
 
     def _value(self, run: str, folder: str, data: str, key: str) -> float | str:
         """Return one seed's value, or why there is none."""
-        result = _json(self.folder / folder / "result.json")
+        result = read_saved_json(self.folder / folder / "result.json")
         if not result or result.get("key") != self.planned[run].get("key"):
             return self._why_not(run, folder)
         if data not in result["evaluations"]:
             return f"no external set: dataset.external.{data} is not in the settings"
         path = self.results_dir / result["evaluations"][data]
-        metrics = _json(path).get("metrics")
+        metrics = read_saved_json(path).get("metrics")
         if not isinstance(metrics, dict):
             return f"failed: {path}: not a whole evaluation; remove result.json in {self.folder / folder} and run again"
         value = metrics.get(key)
         return float(value) if isinstance(value, int | float) else f"not defined: {key} on {data} (no such box)"
 
     def _why_not(self, run: str, folder: str) -> str:
-        state = _json(self.folder / folder / "state.json")
+        state = read_saved_json(self.folder / folder / "state.json")
         if not state or state.get("key") != self.planned[run].get("key"):
             needs = self.planned[run].get("needs")
             return f"needs {needs}" if needs else "not begun"
@@ -222,7 +224,7 @@ class Study:
             return self._passes[run, data]
         passes: dict[int, StoredPass] = {}
         for seed, folder in self._folders(run).items():
-            evaluation = _json(self.folder / folder / "result.json").get("evaluations", {}).get(data)
+            evaluation = read_saved_json(self.folder / folder / "result.json").get("evaluations", {}).get(data)
             if evaluation is None:
                 return None
             path = self.results_dir / evaluation
@@ -247,19 +249,3 @@ def _mean_of(statistics: Sequence[Statistic]) -> Statistic:
         return sum((statistic(weights) for statistic in statistics[1:]), statistics[0](weights)) / len(statistics)
 
     return mean
-
-
-def _minus(one: Statistic, other: Statistic) -> Statistic:
-    def difference(weights: FloatArray) -> FloatArray:
-        return one(weights) - other(weights)
-
-    return difference
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file holds; empty when it is missing or torn."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
