@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from data_utils.command_line import overrides_last
 from data_utils.errors import run_command
 
 
@@ -24,7 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--address", help="of the Ray cluster (default: one on this machine)")
     parser.add_argument("--cpus", type=int, default=2, help="cores of each run on the cluster (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all runs, below their own")
-    return parser.parse_intermixed_args()
+    return parser.parse_args(overrides_last())
 
 
 def main() -> int:

@@ -14,13 +14,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_utils.command_line import overrides_last
 from data_utils.errors import InputError, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line, run what is not stored yet, print the table and name the files."""
     given = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser().parse_intermixed_args(given)
+    arguments = _parser().parse_args(overrides_last(given))
     from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, databas
 settings.load_profile("repeatable")
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
+STATUS = Path("/proc/self/status")
 DATA_VARIABLE = "SRE_YOLO_TEST_DATA"
 
 
@@ -29,6 +32,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def _handlers_stay() -> Iterator[None]:
+    """Fail the test that leaves a signal handler behind, not the one that dies of it an hour later."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [(signal.getsignal(number), _caught(number)) for number in numbers]
+    yield
+    assert [(signal.getsignal(number), _caught(number)) for number in numbers] == before
+
+
+def _caught(number: signal.Signals) -> bool | None:
+    """Whether this process catches a signal, as the system sees it: libraries in C do not tell Python."""
+    if not STATUS.is_file():
+        return None
+    mask = next(line.split()[1] for line in STATUS.read_text(encoding="utf-8").splitlines() if "SigCgt" in line)
+    return bool(int(mask, 16) >> (number - 1) & 1)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from data_utils.stop import StopSignal
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_raises_the_flag_the_second_stops(number: signal.Signals):
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a second SIGTERM can be seen too
+    previous = signal.signal(number, signal.default_int_handler)  # so that the second one can be seen, and does no more
     try:
         with StopSignal() as stop:
             assert not stop
@@ -22,7 +22,7 @@ def test_the_first_signal_raises_the_flag_the_second_stops(number: signal.Signal
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(number, previous)
 
 
 def test_handlers_are_put_back():
