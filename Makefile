@@ -34,7 +34,8 @@ $(STAMP): requirements.lock | $(PY)
 	@$(PY) -m pip install --quiet --disable-pip-version-check uv \
 		|| echo "environment 2/3: uv is not to be had; going on with pip, which is slower"
 	@echo "environment 3/3: the packages of requirements.lock (several GB, mostly PyTorch's; minutes on a first install)"
-	@if $(PY) -m uv --version >/dev/null 2>&1; then $(PY) -m uv pip install --python $(PY) -r requirements.lock; \
+	@if $(PY) -m uv --version >/dev/null 2>&1; then $(PY) -m uv pip install --compile-bytecode --python $(PY) \
+			-r requirements.lock; \
 		else $(PY) -m pip install --disable-pip-version-check -r requirements.lock; fi \
 		|| { echo "error: environment 3/3 failed; the lines above say why (network? disk space?). Then: make env" >&2; exit 1; }
 	@touch $(STAMP)

@@ -122,19 +122,14 @@ def _shown(row: dict[str, Any]) -> str:
 
 def _save_setting(arguments: argparse.Namespace, name: str, extra: dict[str, Any]) -> None:
     """Write what the figures were taken on."""
-    import os
-
     import torch
 
     from data_utils.atomic import write_text
+    from evaluation.machine import describe_machine
     from models.weights import load_model
-    from training.benchmarks.machine import describe_machine
 
     meta = load_model(arguments.weights)[2]
-    machine = describe_machine(torch.device("cpu"))
-    machine["command"] = " ".join(["python -m deployment.benchmark", *sys.argv[1:]])
-    load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
-    content = {**machine, **extra, "load_average": load, "weights": meta}
+    content = {**describe_machine(torch.device("cpu"), "deployment.benchmark"), **extra, "weights": meta}
     write_text(arguments.save / f"{name}.json", json.dumps(content, indent=1) + "\n")
 
 

@@ -13,11 +13,11 @@ from conftest import PreparedSet
 
 from data_utils.config import load_config, override_config
 from data_utils.errors import InputError
+from evaluation.child_process import TIME_IS_UP
 from models.sr_branch import SR_DECODERS, UPSAMPLERS
 from training.benchmarks import branch_ledger
 from training.benchmarks.branch_ledger import SHAPES, Shape, run_ledger
 from training.benchmarks.branch_row import measure_memory, measure_row
-from training.benchmarks.child_process import TIME_IS_UP
 
 
 def test_every_decoder_upsampler_and_stride_has_its_row() -> None:

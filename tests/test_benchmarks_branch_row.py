@@ -6,6 +6,7 @@ import pytest
 from conftest import PreparedSet
 
 from data_utils.config import load_config, override_config
+from evaluation.child_process import in_a_child
 from training.benchmarks.branch_ledger import Shape
 from training.benchmarks.branch_row import (
     RowJob,
@@ -17,7 +18,6 @@ from training.benchmarks.branch_row import (
     validation_batches,
     without_branch,
 )
-from training.benchmarks.child_process import in_a_child
 
 # GMACs of width-64 `deep` branches on a 640 frame, counted with the 1x1 convolutions at the fused size.
 REFERENCE_GMACS = {2: 202, 4: 113, 8: 91}

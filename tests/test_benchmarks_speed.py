@@ -14,7 +14,6 @@ from conftest import PreparedSet
 from training_processes import fork_instead_of_spawning
 
 from training.benchmarks import speed
-from training.benchmarks.machine import describe_machine
 from training.benchmarks.sides import SIDES, _after_warmup
 from training.benchmarks.speed import Row, planned_rows, ratios_of
 
@@ -70,15 +69,6 @@ def test_a_row_shows_its_median_and_spread() -> None:
 
 def test_the_first_epoch_warms_up_and_the_others_count_alike() -> None:
     assert _after_warmup([1.0, 10.0, 30.0]) == pytest.approx(15.0)  # as many images at 10 as at 30 a second
-
-
-def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    record = describe_machine(CPU)
-    assert record["versions"]["torch"] == torch.__version__
-    assert record["environment"]["GOMP_SPINCOUNT"] == "7"
-    assert record["threads"] == torch.get_num_threads()
-    assert record["processor"]
 
 
 def test_a_command_that_is_cut_off_leaves_what_was_measured_and_what_failed(

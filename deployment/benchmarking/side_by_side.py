@@ -20,7 +20,7 @@ import numpy as np
 
 from data_utils.errors import InputError
 from data_utils.processes import available_cores
-from training.benchmarks.child_process import Report, in_a_child
+from evaluation.child_process import Report, in_a_child
 
 CONF, IOU = 0.25, 0.45  # of both sides
 LONGEST_SECONDS = 900  # of one side's turn

@@ -23,6 +23,7 @@ from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.processes import available_cores, start_worker
 from evaluation.evaluation_set import open_evaluation_set
+from evaluation.machine import describe_machine
 from evaluation.metrics import logged_metrics
 from evaluation.predictions import predict
 from evaluation.report import format_table
@@ -31,7 +32,6 @@ from models.precision import pick_precision
 from models.sre_yolo import SREYOLO
 from models.weights import load_pretrained, pick_device
 from training.benchmarks.frame_copy import copy_frames
-from training.benchmarks.machine import describe_machine
 from training.benchmarks.ultralytics_side import train_ultralytics
 from training.checkpoint import LAST
 from training.trainer import Trainer
@@ -82,7 +82,7 @@ def run_accuracy(
                 copied = copy_frames(config, split, folder, config.imgsz_lr, ("train", *PARTS))
                 own = override_config(copied, [*settings, f"seed={seed}"])
                 trainings.append(Training(side, own, split, folder, device.type, threads))
-        notes = describe_machine(device) | {"split": split, "jobs": jobs, "threads_each": threads}
+        notes = describe_machine(device, "training.benchmark") | {"split": split, "jobs": jobs, "threads_each": threads}
         rows: list[dict[str, Any]] = []
         for row in _trained(trainings, jobs):
             rows = sorted([*rows, row], key=lambda each: (each["side"], each["seed"]))

@@ -19,11 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from data_utils.config import load_config
+    from evaluation.machine import describe_machine
     from models.weights import pick_device
-    from training.benchmarks.machine import describe_machine
 
     config = load_config(arguments.config, arguments.set)
-    notes = describe_machine(torch.device(pick_device(arguments.device)))
+    notes = describe_machine(torch.device(pick_device(arguments.device)), "training.benchmark")
     where = (config, arguments.split, arguments.device)
     if arguments.what == "ledger":
         from training.benchmarks.branch_ledger import SHAPES, run_ledger

@@ -20,11 +20,11 @@ from data_utils.config import override_config
 from data_utils.config_sections import Config
 from data_utils.dataset import SREYOLODataset
 from data_utils.errors import InputError
+from evaluation.child_process import TIME_IS_UP, in_a_child
 from evaluation.report import format_table
 from models.precision import pick_precision
 from models.weights import pick_device
 from training.benchmarks.branch_row import RowJob, measure_cost, measure_memory, measure_row, without_branch
-from training.benchmarks.child_process import TIME_IS_UP, in_a_child
 
 SHAPE_COLUMNS = ("decoder", "upsampler", "width", "fusion_stride", "window", "checkpointing")
 COLUMNS = (

@@ -23,12 +23,12 @@ from data_utils.config_sections import Config
 from data_utils.dataset import Batch, SREYOLODataset, collate
 from data_utils.loader import make_loader
 from evaluation.benchmark import eval_mode, measure_gflops
+from evaluation.child_process import Report
 from evaluation.image_quality import bicubic_x2, psnr
 from evaluation.predictions import as_float
 from models.precision import autocast
 from models.sr_window import windows_of
 from models.sre_yolo import SREYOLO
-from training.benchmarks.child_process import Report
 from training.ema import ModelEMA
 from training.loss import SREYOLOLoss
 from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate

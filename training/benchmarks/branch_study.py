@@ -19,10 +19,10 @@ from data_utils.config import override_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.processes import available_cores
+from evaluation.child_process import TIME_IS_UP, Report, in_a_child
 from evaluation.report import format_table
 from models.weights import pick_device
 from training.benchmarks.branch_ledger import Shape
-from training.benchmarks.child_process import TIME_IS_UP, Report, in_a_child
 from training.trainer import Trainer
 
 # name -> the branch, None for none. `deep` is the paper's decoder as configs/train.yaml has it.

@@ -23,11 +23,11 @@ from data_utils.config import override_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.processes import start_worker
+from evaluation.machine import describe_machine
 from evaluation.report import format_table
 from models.precision import pick_precision
 from models.weights import pick_device
 from training.benchmarks.frame_copy import copy_frames
-from training.benchmarks.machine import describe_machine
 from training.benchmarks.sides import Job, measure
 
 COLUMNS = (
@@ -92,7 +92,7 @@ def run_speed(
     device = pick_device(device_name)
     rows = planned_rows(device, sizes, with_compile=with_compile, precisions=precisions)
     epochs, seconds = epochs or EPOCHS[device.type], seconds or SECONDS[device.type]
-    notes = describe_machine(device) | {
+    notes = describe_machine(device, "training.benchmark") | {
         "split": split, "epochs_a_round": epochs, "seconds_a_round": seconds, "workers": str(config.run.workers),
         "rounds_asked_for": rounds, "native_bf16": has_bf16(device),
     }  # fmt: skip

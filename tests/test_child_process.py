@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from data_utils.errors import InputError
-from training.benchmarks import child_process
-from training.benchmarks.child_process import TIME_IS_UP, Report, in_a_child
+from evaluation import child_process
+from evaluation.child_process import TIME_IS_UP, Report, in_a_child
 
 
 def behave(job: str, report: Report) -> None:

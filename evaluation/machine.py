@@ -19,15 +19,16 @@ VERSIONS = ("torchvision", "ultralytics", "numpy")
 THREADING = ("GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Return date, command, versions, processor, device, threads and the environment's say in them."""
+def describe_machine(device: torch.device, command: str) -> dict[str, Any]:
+    """Return date, `python -m <command>` as called, versions, processor, load, device, threads and environment."""
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "command": shlex.join(["python", "-m", "training.benchmark", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", command, *sys.argv[1:]]),
         "python": platform.python_version(),
         "versions": {"torch": torch.__version__} | {name: importlib.metadata.version(name) for name in VERSIONS},
         "processor": _processor(),
         "cores": available_cores(),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "environment": {name: os.environ.get(name) for name in THREADING},
