@@ -101,3 +101,4 @@ def test_what_killed_runs_left_is_mended(tmp_path: Path, source: Path) -> None:
     write(out, source, "new", overwrite=True)
     assert left(out) == [MARKER, "a.png", "labels/a.txt"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+    folder.__exit__()  # for the signal handler alone, which a killed process takes along

@@ -216,7 +216,7 @@ def test_make_installs_once_and_again_when_the_lock_changes(bare_checkout):
     first = make(bare_checkout, "env")
     assert first.returncode == 0, first.stderr
     calls = (bare_checkout / "calls.txt").read_text().splitlines()
-    assert calls[-1] == "-m uv pip install --python .venv/bin/python -r requirements.lock"
+    assert calls[-1] == "-m uv pip install --compile-bytecode --python .venv/bin/python -r requirements.lock"
     assert make(bare_checkout, "env").returncode == 0
     assert (bare_checkout / "calls.txt").read_text().splitlines() == calls
     later = (bare_checkout / ".venv" / ".installed").stat().st_mtime + 2

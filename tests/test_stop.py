@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from data_utils.stop import StopSignal
 
+TWO_SIGNALS = """
+import signal, sys
+from data_utils.stop import StopSignal
+
+number = signal.Signals(int(sys.argv[1]))
+signal.signal(number, signal.default_int_handler)
+with StopSignal() as stop:
+    assert not stop
+    signal.raise_signal(number)
+    assert stop and stop.number == number
+    print("went on", flush=True)
+    try:
+        signal.raise_signal(number)
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_raises_the_flag_the_second_stops(number: signal.Signals):
-    previous = signal.signal(number, signal.default_int_handler)  # so that the second one can be seen, and does no more
-    try:
-        with StopSignal() as stop:
-            assert not stop
-            signal.raise_signal(number)
-            assert stop
-            assert stop.number == number
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(number)
-    finally:
-        signal.signal(number, previous)
+def test_the_first_signal_raises_the_flag_the_second_stops(number: signal.Signals, repo_root: Path):
+    """In a process of its own, since what stops it must not reach the tests."""
+    command = [sys.executable, "-c", TWO_SIGNALS, str(int(number))]
+    ended = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, "went on\nstopped\n"), ended.stderr
 
 
 def test_handlers_are_put_back():
