@@ -172,7 +172,7 @@ def _timed_passes(
     while len(times) < count and (len(times) < at_least or time.perf_counter() < end):
         start = time.perf_counter()
         model(frame, inference=True)
-        _synchronise(frame.device)
+        synchronise(frame.device)
         times.append(time.perf_counter() - start)
     return times
 
@@ -183,7 +183,7 @@ def _step_time(seconds: Sequence[float] | NDArray[np.floating]) -> StepTime:
 
 
 def _mark(marks: list[float], device: torch.device) -> None:
-    _synchronise(device)
+    synchronise(device)
     marks.append(time.perf_counter())
 
 
@@ -199,7 +199,8 @@ def _pattern(side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def _synchronise(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
+    """Wait for what a device was given to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -1,8 +1,8 @@
 """Speed and cost of a checkpoint: `python -m evaluation.speed --weights W`.
 
 Frames a second of the network alone at each batch size (median, and what 5 % and 95 % of the passes stay below), the
-time of pre- and post-processing, GFLOPs and parameters of the inference and of the training graph, and the proof that
-inference has no part of the SR branch.
+time of pre- and post-processing, GFLOPs and parameters of the inference and of the training graph, the proof that
+inference has no part of the SR branch, and its time beside the bare detector's.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
     from evaluation.benchmark import measure_gflops, measure_speed, measure_steps, sample_frames
     from evaluation.branch_proof import prove_branch_free
+    from evaluation.branch_time import LEAST_PAIRS, time_beside_detector
     from evaluation.report import format_table
     from models.weights import load_model, pick_device
 
@@ -53,9 +54,12 @@ def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         for name, key in (("inference", "backbone"), ("training", "total"))
     }
     proof = prove_branch_free(model, sample_frames(model, side))
+    pairs = max(arguments.iters // 2, LEAST_PAIRS)
+    beside = time_beside_detector(model, sample_frames(model, side), pairs, min(arguments.warmup, 10), limit)
     record = {"weights": str(arguments.weights), "weights_sha256": meta["weights_sha256"],
               "speed": [asdict(speed) for speed in speeds], "steps": asdict(steps), "graphs": graphs,
-              "branch_free": proof.holds, "branch_free_because": proof.sentence()}  # fmt: skip
+              "branch_free": proof.holds, "branch_free_because": proof.sentence(),
+              "beside_detector": asdict(beside)}  # fmt: skip
     speed_rows = [
         [str(s.batch_size), f"{s.fps:.1f}", f"{s.median_ms:.2f}", f"{s.p5_ms:.2f}", f"{s.p95_ms:.2f}", str(s.n_iters)]
         for s in speeds
@@ -73,7 +77,7 @@ def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         f"One frame of {width}x{height} px, step by step ({steps.n_detections} detections)",
         format_table(["step", "median ms", "5 % below", "95 % below"], step_rows),
         format_table(["forward pass", "GFLOPs", "parameters"], graph_rows),
-        proof.sentence(),
+        proof.sentence() + "\n" + beside.sentence(),
     ]), record  # fmt: skip
 
 
