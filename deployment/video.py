@@ -55,7 +55,8 @@ class VideoReader:
     """Iterate over the frames of a file; raises InputError for one that holds no video.
 
     fps: overrides the stated rate; frames are then evenly spaced. counts: what was left out or changed, by reason.
-    frame_rate, time_base, pixel_aspect (width over height, known from the first frame on): for the writer. n_frames: estimate from the header, or None.
+    frame_rate, time_base, pixel_aspect: for the writer; the last, a pixel's width over its height as displayed, is
+    right from the first frame on. n_frames: estimate from the header, or None.
     """
 
     def __init__(self, path: Path, fps: float | None = None) -> None:

@@ -6,10 +6,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from test_video import N_FRAMES, make_video
 
 from data_utils.errors import InputError
 from data_utils.videos.video_decoding import failure_reason, open_video, usable_rate
-from test_video import N_FRAMES, make_video
 
 FILM_RATE = Fraction(24000, 1001)
 
