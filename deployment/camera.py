@@ -21,6 +21,7 @@ class CameraReader:
 
     time_base = Fraction(1, 90_000)  # of the arrival times: a camera seldom keeps the rate it states
     n_frames = None
+    pixel_aspect = Fraction(1)
 
     def __init__(self, number: int) -> None:
         self.name = f"camera{number}"

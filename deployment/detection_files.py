@@ -15,17 +15,18 @@ MAX_STEM_BYTES = 180  # leaves room in 255 bytes for a counter, an ending and th
 class DetectionFiles:
     """Writes the frames of a run, below `folder`; all is opened at once, so that a bad folder is met first.
 
-    Text files are labels/<name>.txt for images, labels/<name>_<frame>.txt for videos: class, cx, cy, w, h over the
-    frame's width and height, score, and the track's number with tracking. JSON lines: evaluation/video_records.py.
+    Text files are labels/<name>.txt for images, labels/<name>_<frame>.txt for videos (<name>_2 where a.jpg and a.png
+    share a name; labels_2/ for a second run): class, cx, cy, w, h over the frame's width and height, score, and the
+    track's number with tracking. JSON lines: evaluation/video_records.py.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], *, text: bool, json: bool) -> None:
         self.names = names
         self.json_path: Path | None = None
-        self._labels = folder / "labels" if text else None
+        self.labels_dir = unused_path(folder, "labels", "") if text else None
         self._json: IO[str] | None = None
-        if self._labels is not None:
-            self._labels.mkdir(parents=True, exist_ok=True)
+        if self.labels_dir is not None:
+            self.labels_dir.mkdir()
         if json:
             self.json_path = unused_path(folder, "detections", ".jsonl")
             self._json = self.json_path.open("x", encoding="utf-8")
@@ -34,10 +35,14 @@ class DetectionFiles:
         """Write one frame; `name`, below `folder`, is that of its text file."""
         if self._json is not None:
             self._json.write(record_line(record, self.names) + "\n")
-        if self._labels is not None:
-            target = self._labels / folder / f"{shortened(name)}.txt"
-            target.parent.mkdir(parents=True, exist_ok=True)
+        if self.labels_dir is not None:
+            target = unused_path(self.labels_dir / folder, name, ".txt")
             target.write_text("".join(f"{line}\n" for line in _label_lines(record)), encoding="utf-8")
+
+    @property
+    def outputs(self) -> list[Path]:
+        """What is being written: the file of JSON lines, the folder of text files."""
+        return [path for path in (self.json_path, self.labels_dir) if path is not None]
 
     def close(self) -> None:
         """Finish the JSON lines."""

@@ -86,8 +86,7 @@ class InferenceRun:
         if self.options.show:
             cv2.destroyAllWindows()
         self._raise_if_cut_short()
-        if self.files is not None and self.files.json_path is not None:
-            self.summary.outputs.append(self.files.json_path)
+        self.summary.outputs += self.files.outputs if self.files is not None else []
         if self.predictor.nonfinite_frames:
             self.summary.counts["frames with NaN or infinite detector output"] = self.predictor.nonfinite_frames
         return self.summary
@@ -121,8 +120,9 @@ class InferenceRun:
 
     def _raise_if_cut_short(self) -> None:
         if self._stop.number is not None:
-            outputs = self.summary.outputs
-            kept = f"{outputs[-1]} is whole up to there" if outputs else "nothing was written"
+            outputs = [*self.summary.outputs[-1:], *(self.files.outputs if self.files is not None else [])]
+            whole = f"{', '.join(map(str, outputs))} {'is' if len(outputs) == 1 else 'are'} whole up to there"
+            kept = whole if outputs else "nothing was written"
             raise InterruptedRun(f"stopped after {self.summary.frames} frames; {kept}", 128 + self._stop.number)
         skipped = self.summary.skipped
         if skipped and not self.summary.frames:

@@ -84,4 +84,6 @@ class AnnotatedStream:
 
     def _new_writer(self, bgr: NDArray[np.uint8], out_dir: Path) -> VideoWriter:
         target = unused_path(out_dir / self.folder, self.name, ".mp4")
-        return VideoWriter(target, (bgr.shape[1], bgr.shape[0]), self.reader.frame_rate, self.reader.time_base)
+        reader = self.reader
+        size = (bgr.shape[1], bgr.shape[0])
+        return VideoWriter(target, size, reader.frame_rate, reader.time_base, reader.pixel_aspect)

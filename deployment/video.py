@@ -26,13 +26,16 @@ from data_utils.videos.video_decoding import (
     decoded_frames,
     estimated_frames,
     failure_reason,
+    file_name,
     open_video,
     usable_rate,
 )
 
+JITTER_SECONDS = 1  # timestamps that run backwards by more start anew: another recording was joined on
 DEFAULT_FPS = Fraction(25)  # for a video that states no usable frame rate
 # Half the time of preset veryfast; boxes and text stay clean, files are twice as large.
 H264_OPTIONS = {"crf": "21", "preset": "ultrafast"}
+MP4_OPTIONS = {"movflags": "+faststart"}
 BT601, LIMITED_RANGE = 6, 1  # the matrix and range OpenCV converts BGR with; stated so that players invert the same
 
 
@@ -52,7 +55,8 @@ class VideoReader:
     """Iterate over the frames of a file; raises InputError for one that holds no video.
 
     fps: overrides the stated rate; frames are then evenly spaced. counts: what was left out or changed, by reason.
-    frame_rate, time_base: for the writer. n_frames: estimate from the header, or None.
+    frame_rate, time_base, pixel_aspect: for the writer; the last, a pixel's width over its height as displayed, is
+    right from the first frame on. n_frames: estimate from the header, or None.
     """
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
@@ -63,6 +67,7 @@ class VideoReader:
         self.even = fps is not None or stated is None or not self._stream.time_base
         self.frame_rate = usable_rate(fps) or stated or DEFAULT_FPS
         self.time_base = 1 / self.frame_rate if self.even else Fraction(self._stream.time_base)
+        self.pixel_aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         self.n_frames = estimated_frames(self._container, self._stream, self.frame_rate)
         if fps is None and stated is None:
             self.counts[f"no usable frame rate stated, took {float(self.frame_rate):g}"] += 1
@@ -74,29 +79,49 @@ class VideoReader:
         self._container.close()
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        index, first_pts, last_pts, size = -1, None, -1, None
+        index, size, clock = -1, None, _Clock(self)
         for index, frame in enumerate(decoded_frames(self._container, self._stream, self.counts)):
             if frame is None:
                 continue
             bgr = as_displayed(frame)
+            if size is None and frame.rotation % 180:
+                self.pixel_aspect = 1 / self.pixel_aspect
             size = size or (bgr.shape[1], bgr.shape[0])
             if (bgr.shape[1], bgr.shape[0]) != size:
                 self.counts["frames resized to the first one's size"] += 1
                 bgr = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-            pts = self._pts(frame, index)
-            first_pts = pts if first_pts is None else first_pts
-            last_pts = max(pts - first_pts, last_pts + 1)  # players refuse time that stands still or runs backwards
-            yield VideoFrame(index, last_pts, bgr)
+            yield VideoFrame(index, clock.pts(frame, index), bgr)
         if size is None:
             failed = "".join(f"; {what}: {count}" for what, count in self.counts.items())
             raise InputError(f"{self.path}: no frame could be decoded{failed}")
         if index + 1 < self._stream.frames:
             self.counts["frames the header promised, but the file does not hold"] = self._stream.frames - index - 1
 
-    def _pts(self, frame: Any, index: int) -> int:
-        if self.even:
-            return index
-        return round(index / self.frame_rate / self.time_base) if frame.pts is None else frame.pts
+
+class _Clock:
+    """Times of a reader's frames from 0, in its time base, always growing: players refuse time that does not.
+
+    Joined recordings, each of which begins at its own 0, go on one after the other, and are counted.
+    """
+
+    def __init__(self, reader: VideoReader) -> None:
+        self._reader, self._first, self._last, self._offset = reader, 0, -1, 0
+        self._frame = max(1, round(1 / reader.frame_rate / reader.time_base))
+
+    def pts(self, frame: Any, index: int) -> int:
+        """Return the time of the next frame."""
+        reader = self._reader
+        stated = None if reader.even else frame.pts
+        at = round(index / reader.frame_rate / reader.time_base) if stated is None else stated + self._offset
+        if self._last < 0:
+            self._first = at
+        at -= self._first
+        if stated is not None and (self._last - at) * reader.time_base > JITTER_SECONDS:
+            self._offset += self._last + self._frame - at
+            at = self._last + self._frame
+            reader.counts["times that ran backwards, taken to go on"] += 1
+        self._last = max(at, self._last + 1)
+        return self._last
 
 
 class VideoWriter:
@@ -106,12 +131,19 @@ class VideoWriter:
     what was written stays playable; a file without a frame is removed and `finished` stays False.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], frame_rate: Fraction, time_base: Fraction) -> None:
+    def __init__(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        frame_rate: Fraction,
+        time_base: Fraction,
+        pixel_aspect: Fraction = Fraction(1),
+    ) -> None:
         self.path, self.finished, self.n_written = path, False, 0
         self._partial = path.with_name(f".{path.stem}.part.mp4")
         self._time_base = time_base
         try:
-            self._container: Any = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
+            self._container: Any = av.open(file_name(self._partial), "w", format="mp4", options=MP4_OPTIONS)
             self._stream: Any = self._container.add_stream("libx264", rate=frame_rate, options=H264_OPTIONS)
         except ValueError as error:
             raise InputError(f"{path}: this FFmpeg cannot write H.264 ({failure_reason(error)})") from None
@@ -119,7 +151,7 @@ class VideoWriter:
         self._stream.width, self._stream.height = (side + side % 2 for side in size)
         self._stream.pix_fmt = "yuv420p"
         context = self._stream.codec_context
-        context.time_base = time_base
+        context.time_base, context.sample_aspect_ratio = time_base, pixel_aspect
         context.colorspace = context.color_primaries = context.color_trc = BT601
         context.color_range = LIMITED_RANGE
 

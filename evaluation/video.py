@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,8 +57,12 @@ def video_metrics(
     """Score saved detections; `fps` gives the time of frames that have none of their own.
 
     Returns the measures of the module's docstring, None where there is nothing to measure, and the same for each video.
-    Raises InputError for truth of a video that was not looked at, and for frames without a time.
+    Raises InputError for truth of a video that was not looked at, for frames without a time, and for one that was
+    looked at twice, as in the joined files of two runs: it would count twice.
     """
+    counted = Counter((record.source, record.frame) for record in records)
+    if twice := [f"{source}: frame {frame}" for (source, frame), count in counted.items() if count > 1]:
+        raise InputError(f"{twice[0]} stands twice among the saved detections; score the file of one run at a time")
     boxes = _by_frame(records, truth)
     videos: dict[str, _Video] = defaultdict(_Video)
     for record in sorted(records, key=lambda record: (record.source, record.frame)):

@@ -11,6 +11,7 @@ import pickle
 import re
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,10 +88,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: no such weights file; name another, or train one")
     check_archive(path)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about a TorchScript file, which is refused below
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(f"{path}: refused, nothing was executed: {_asked_for(error)}") from None
     except (RuntimeError, EOFError, KeyError, ValueError, AttributeError, TypeError, OSError) as error:
+        if "TorchScript archive" in str(error):
+            raise InputError(f"{path}: a TorchScript file, no checkpoint; infer.py reads it as .torchscript") from None
         raise InputError(f"{path}: corrupt checkpoint ({str(error).strip().splitlines()[0][:120]})") from None
     if not isinstance(loaded, dict) or loaded.get("format") != CHECKPOINT_FORMAT:
         raise InputError(f"{path}: not an SRE-YOLO checkpoint of format {CHECKPOINT_FORMAT}")

@@ -62,6 +62,15 @@ def test_other_settings_are_refused_before_anything_runs(
         run_all(str(runs), "*", asked, Engine())
 
 
+def test_a_device_that_is_absent_is_refused_before_anything_runs(
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
+    asked = Asked(str(base_config(tiny_prepared, tmp_path)), device="cuda:99")
+    with pytest.raises(InputError, match="--device cuda:99: PyTorch sees"):
+        run_all(str(registry(tmp_path, one={})), "*", asked, Engine())
+
+
 def test_results_that_cannot_be_written_are_found_first(
     tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

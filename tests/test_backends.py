@@ -117,6 +117,33 @@ def test_foreign_onnx_files_are_refused(tmp_path: Path, metadata: dict[str, str]
         open_backend(graph_file(tmp_path / "foreign.onnx", 5, metadata), "cpu")
 
 
+def test_an_onnx_graph_without_an_input_is_foreign_not_a_fault(tmp_path: Path):
+    path = graph_file(tmp_path / "constant.onnx", 5, {})
+    model = onnx.load(str(path))
+    del model.graph.input[:]
+    onnx.save(model, str(path))
+    with pytest.raises(InputError, match="not written by this project"):
+        open_backend(path, "cpu")
+
+
+@pytest.mark.parametrize("location", ["../outside.bin", "{absolute}", "link.bin"])
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_weights_outside_a_models_folder_are_not_read(tmp_path: Path, onnx_file: Path, backend: str, location: str):
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    (tmp_path / "models").mkdir()
+    model, outside = onnx.load(str(onnx_file)), tmp_path / "outside.bin"
+    tensor = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    outside.write_bytes(tensor.raw_data)
+    (tmp_path / "models" / "link.bin").symlink_to(outside)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location.format(absolute=outside))
+    (tmp_path / "models" / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=r"a\.onnx: not a readable [^\n]+(outside\.bin|Absolute path)[^\n]*$"):
+        open_backend(tmp_path / "models" / "a.onnx", "cpu", backend)
+
+
 @pytest.mark.parametrize("name", ["w.onnx", "w.pt"])
 @pytest.mark.parametrize("content", [b"", b"not weights at all", None], ids=["empty", "text", "truncated"])
 def test_corrupt_files_are_refused_with_one_line(

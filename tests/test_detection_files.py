@@ -60,8 +60,20 @@ def test_json_lines_come_back_as_they_were(tmp_path: Path, tracked: bool):
 
 def test_an_earlier_file_is_kept(tmp_path: Path):
     for _ in range(2):
-        DetectionFiles(tmp_path, ("lesion",), text=False, json=True).close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["detections.jsonl", "detections_2.jsonl"]
+        files = DetectionFiles(tmp_path, ("lesion", "polyp"), text=True, json=True)
+        files.write(record(), "a", Path())
+        files.close()
+    assert files.outputs == [tmp_path / "detections_2.jsonl", tmp_path / "labels_2"]
+    assert (tmp_path / "labels" / "a.txt").read_text() == (tmp_path / "labels_2" / "a.txt").read_text() != ""
+    assert (tmp_path / "detections.jsonl").read_text() == (tmp_path / "detections_2.jsonl").read_text() != ""
+
+
+def test_frames_of_one_name_have_a_file_each(tmp_path: Path):
+    files = DetectionFiles(tmp_path, ("lesion", "polyp"), text=True, json=False)
+    files.write(record(), "a", Path())  # a.jpg
+    files.write(FrameRecord("a.png", 0, None, (9, 9), Detections.empty()), "a", Path())
+    assert len((tmp_path / "labels" / "a.txt").read_text().splitlines()) == 2
+    assert (tmp_path / "labels" / "a_2.txt").read_text() == ""
 
 
 def test_long_names_are_cut_between_letters(tmp_path: Path):

@@ -104,6 +104,11 @@ def test_frames_without_times_need_fps():
     assert video_metrics([image], [], fps=25)["n_frames"] == 1
 
 
+def test_a_frame_that_stands_twice_is_refused():
+    with pytest.raises(InputError, match=r"a\.mp4: frame 1 stands twice"):
+        video_metrics([frame(0), frame(1), frame(1, LESION)], [])
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     lines = [record_line(frame(k, LESION), ("lesion",)) for k in range(4)]
     (tmp_path / "found.jsonl").write_text("\n".join(lines))

@@ -16,6 +16,7 @@ from test_predictor import FakeBackend, raw_of
 from test_video import N_FRAMES, make_video, probe
 
 from data_utils.errors import InputError, InterruptedRun
+from deployment.detection_files import DetectionFiles
 from deployment.inference import InferenceRun
 from deployment.run_parts import RunOptions
 from deployment.sources import find_sources
@@ -125,6 +126,21 @@ def test_without_saving_nothing_is_written(tmp_path: Path):
     assert summary.frames == 1
     assert [path.name for path in tmp_path.rglob("*")] == ["in", "a.png"]
     assert "--save" in "\n".join(summary.lines())
+
+
+@pytest.mark.parametrize(("asked", "name"), [("text", "labels"), ("json", "detections.jsonl")])
+def test_text_alone_is_what_the_summary_and_an_interruption_name(tmp_path: Path, asked: str, name: str):
+    sources = find_sources(str(make_video(tmp_path / "a.mp4")))
+
+    def run_into(folder: str) -> InferenceRun:
+        chosen = {"text": False, "json": False} | {asked: True}
+        return InferenceRun(predictor(), None, files=DetectionFiles(tmp_path / folder, ("lesion",), **chosen))
+
+    assert run_into("whole").run(sources).outputs == [tmp_path / "whole" / name]
+    stopped = run_into("stopped")
+    after_frames(stopped, 7, lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(InterruptedRun, match=re.escape(f"{tmp_path / 'stopped' / name} is whole up to there")):
+        stopped.run(sources)
 
 
 def after_frames(run: InferenceRun, n_frames: int, action: Callable[[], None]) -> None:

@@ -66,6 +66,9 @@ def test_a_model_without_its_binary_foreign_or_damaged_is_refused(report: Export
     (tmp_path / "a.bin").write_bytes(b"")
     with pytest.raises(InputError, match=r"a\.xml: "):
         open_backend(tmp_path / "a.xml")
+    (tmp_path / "a.xml").write_bytes(report.path.read_bytes()[:9000])
+    with pytest.raises(InputError, match=r"a\.xml: not a readable OpenVINO file: .* at offset \d+$"):
+        open_backend(tmp_path / "a.xml")
     (tmp_path / "a.xml").write_text("words")
     with pytest.raises(InputError, match=r"a\.xml: not a readable OpenVINO file: [^\n]*$"):
         open_backend(tmp_path / "a.xml")

@@ -27,6 +27,8 @@ def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProce
 def test_dry_run_lists_all_runs_and_only_narrows() -> None:
     everything, some = command("--dry-run"), command("--dry-run", "--only", "sr_*", "--seeds", "0", "1", "1")
     assert everything.returncode == some.returncode == 0
+    assert everything.stderr.startswith("all runs need: data/splits/split1/train.txt: no such split list")
+    assert everything.stderr.count("\n") == 1
     names = [line.split()[0] for line in everything.stdout.splitlines()[1:-1] if not line.startswith(" ")]
     assert len(names) == 39
     listed = [line.split()[0] for line in some.stdout.splitlines()[1:-1] if not line.startswith(" ")]
@@ -39,6 +41,8 @@ def test_dry_run_lists_all_runs_and_only_narrows() -> None:
     [
         (["--only", "sr_layer_48"], "sr_layer_48: matches no run of configs/ablations.yaml, did you mean 'sr_lay"),
         (["lro=0.1"], "unknown key 'lro', did you mean 'lrf'"),
+        (["epochs=3"], "epochs=3: write --epochs 3"),
+        (["seed=3"], "seed=3: write --seeds 3"),
         (["--seeds", "-1"], "--seeds -1, --epochs 20: seeds count from 0"),
         (["--epochs", "20"], "data/splits/split1/train.txt: no such split list"),
     ],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from data_utils.config import load_config
+from data_utils.errors import InterruptedRun
 from training import run_log
 from training.run_log import RunLog
 
@@ -91,6 +92,15 @@ def test_wandb_mode_can_only_keep_more_on_the_machine(
     if variable:
         monkeypatch.setenv("WANDB_MODE", variable)
     assert run_log._wandb_mode(load_config("configs/train.yaml", [f"run.wandb={setting}"])) == mode
+
+
+def test_a_signal_while_wandb_starts_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise InterruptedRun("stopped by SIGTERM", 143)
+
+    monkeypatch.setattr(run_log, "_WandbMirror", interrupted)
+    with pytest.raises(InterruptedRun):
+        RunLog(tmp_path, load_config("configs/train.yaml", ["run.wandb=offline"]))
 
 
 def test_a_mirror_that_dies_costs_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ def make_video(
     pts: Sequence[int] = range(N_FRAMES),
     time_base: Fraction | None = None,
     rotation: int = 0,
+    pixel_aspect: Fraction = Fraction(1),
 ) -> Path:
     """Write even grey frames, brighter by 10 each, with a white corner at the top left."""
     with av.open(str(path), "w") as container:
@@ -42,6 +43,7 @@ def make_video(
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if time_base is not None:
             stream.codec_context.time_base = time_base
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation:
             stream.set_display_rotation(rotation)
         for index, at in enumerate(pts):
@@ -158,6 +160,15 @@ def test_a_changing_frame_size_is_counted(tmp_path: Path):
     assert all(a.pts < b.pts for a, b in itertools.pairwise(frames))
 
 
+def test_joined_recordings_go_on_one_after_the_other(tmp_path: Path):
+    part = make_video(tmp_path / "a.ts", rate=Fraction(10)).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    frames, reader = read_all(tmp_path / "joined.ts")
+    times = [float(frame.pts * reader.time_base) for frame in frames]
+    assert times == pytest.approx([index / 10 for index in range(2 * N_FRAMES)], abs=1e-3)
+    assert reader.counts == {"times that ran backwards, taken to go on": 1}
+
+
 def test_rotation_is_applied(tmp_path: Path):
     frames, _ = read_all(make_video(tmp_path / "a.mp4", rotation=90))  # counter-clockwise
     picture = frames[0].bgr
@@ -225,6 +236,21 @@ def test_odd_sides_are_padded_not_resized(tmp_path: Path):
         written = to_bgr(next(container.decode(video=0)))
     assert written.shape == (34, 48, 3)
     assert np.abs(written[:33, :47].astype(int) - picture).mean() < 20
+
+
+@pytest.mark.parametrize(("rotation", "expected"), [(0, Fraction(16, 15)), (90, Fraction(15, 16))])
+def test_pixels_that_are_not_square_stay_so(tmp_path: Path, rotation: int, expected: Fraction):
+    source = make_video(tmp_path / "a.mp4", rotation=rotation, pixel_aspect=Fraction(16, 15))
+    with VideoReader(source) as reader:
+        frames = list(reader)
+        height, width = frames[0].bgr.shape[:2]
+        with VideoWriter(
+            tmp_path / "b.mp4", (width, height), reader.frame_rate, reader.time_base, reader.pixel_aspect
+        ) as writer:
+            for frame in frames:
+                writer.write(frame.bgr, frame.pts)
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == expected
 
 
 @pytest.mark.parametrize(("suffix", "time_base"), [(".mp4", Fraction(1, 25)), (".mkv", Fraction(1, 1000))])

@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from test_video import N_FRAMES, make_video
 
 from data_utils.errors import InputError
 from data_utils.videos.video_decoding import failure_reason, open_video, usable_rate
@@ -27,6 +28,22 @@ def test_a_text_file_named_mp4_is_no_video(tmp_path: Path) -> None:
     path.write_text("not a video")
     with pytest.raises(InputError, match=r"notes\.mp4: not a readable video"):
         open_video(path)
+
+
+def test_a_text_that_lists_other_files_is_no_video(tmp_path: Path) -> None:
+    make_video(tmp_path / "other.mp4")
+    path = tmp_path / "listed.mp4"
+    path.write_text("ffconcat version 1.0\nfile other.mp4\n")
+    with pytest.raises(InputError, match=r"listed\.mp4: not a video but a list of other files"):
+        open_video(path)
+
+
+def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_video(tmp_path / "12:30.mp4")
+    container, stream = open_video(Path("12:30.mp4"))
+    assert stream.frames == N_FRAMES
+    container.close()
 
 
 def test_a_failure_without_words_is_named_by_its_kind() -> None:

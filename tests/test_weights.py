@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import urllib.error
 import urllib.request
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,13 @@ def test_initial_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None
     torch.save({**state, "model.0.conv.weight": state["model.0.conv.weight"] * torch.nan}, tmp_path / "nan.pt")
     with pytest.raises(InputError, match=r"model\.0\.conv\.weight holds NaN"):
         load_pretrained(build_detector("yolov8n", 1), tmp_path / "nan.pt")
+
+
+def test_a_torchscript_file_is_named_as_such(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    path = tmp_path / "a.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(torch.nn.Identity(), torch.zeros(1)), str(path))
+    with pytest.raises(InputError, match=r"a\.pt: a TorchScript file, no checkpoint"):
+        read_checkpoint(path)
+    assert not recwarn

@@ -33,14 +33,18 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
         raise InputError(f"--only {only}: matches no run of {ablations}{nearest(only, registry)}")
     if min(asked.seeds) < 0 or asked.epochs < 1:
         raise InputError(f"--seeds {min(asked.seeds)}, --epochs {asked.epochs}: seeds count from 0, epochs from 1")
+    _refuse_settings_with_an_option(asked.settings)
     asked = replace(asked, seeds=tuple(dict.fromkeys(asked.seeds)))
     plan = make_plan(registry, wanted, asked)
     if dry_run:
         print(describe(registry, plan, asked))
+        try:
+            _require_what_all_need(asked, engine)
+        except InputError as error:
+            print(f"all runs need: {error}", file=sys.stderr)
         return 0
-    config = load_config(asked.config_path, asked.settings)
-    require_prepared(config.dataset, asked.split, asked.config_path)
-    results_dir = config.run.results_dir
+    _require_what_all_need(asked, engine)
+    results_dir = load_config(asked.config_path, asked.settings).run.results_dir
     refuse_other_settings(plan.jobs)
     write_plan(plan, registry, asked, results_dir)  # also finds out whether there is a place to write to
     outcomes: dict[Job, Outcome] = {}
@@ -51,6 +55,25 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
     print(f"tables: python -m evaluation.report ablations --results {results_dir}")
     states = {outcome.state for outcome in outcomes.values()}
     return EXIT_FAULT if states & {"failed", "busy"} else EXIT_RESUMABLE if "stopped" in states else 0
+
+
+def _require_what_all_need(asked: Asked, engine: Engine) -> None:
+    """Raise InputError for frames that are not prepared and a device that is not here: once, not for every run."""
+    dataset = load_config(asked.config_path, asked.settings).dataset
+    require_prepared(dataset, asked.split, asked.config_path)
+    if engine.name == "local" and asked.device != "auto":
+        from models.weights import pick_device
+
+        pick_device(asked.device)
+
+
+def _refuse_settings_with_an_option(settings: tuple[str, ...]) -> None:
+    """Raise InputError for `epochs=3`: the option's value would be laid over it, without a word."""
+    for text in settings:
+        key, _, value = text.partition("=")
+        option = {"epochs": "--epochs", "seed": "--seeds"}.get(key.strip())
+        if option is not None:
+            raise InputError(f"{text}: write {option} {value}; every run takes it from there")
 
 
 def _run(plan: Plan, engine: Engine, device: str, outcomes: dict[Job, Outcome]) -> None:
@@ -67,5 +90,3 @@ def _run(plan: Plan, engine: Engine, device: str, outcomes: dict[Job, Outcome]) 
         from training.ablation_local import run_locally
 
         run_locally(plan.jobs, report)
-
-

@@ -16,6 +16,7 @@ from typing import Any
 
 from data_utils.atomic import write_csv, write_text
 from data_utils.config_sections import Config
+from data_utils.errors import InterruptedRun
 
 WANDB_TIMEOUT = 30.0  # seconds to wait for the service when a run starts
 
@@ -126,7 +127,7 @@ class _WandbMirror:
         try:
             self._run = start("offline" if self._offline else "online")
         except Exception as error:
-            if self._offline:
+            if self._offline or isinstance(error, InterruptedRun):
                 raise
             print(f"warning: W&B does not answer ({_first_line(error)}); its log is kept offline", file=sys.stderr)
             self._offline = True
@@ -180,6 +181,8 @@ class _Guarded:
             return
         try:
             getattr(self._mirror, method)(*args)
+        except InterruptedRun:  # is not the mirror's
+            raise
         except Exception as error:  # a third party's failure of any kind must not cost the run
             way_on = getattr(self._mirror, "way_on", None)
             upload = f"; to upload what it has: {way_on}" if way_on else ""
@@ -198,6 +201,8 @@ def _open_mirrors(run_dir: Path, config: Config, wandb_off: bool, wandb_id: str 
     for name, opener in openers:
         try:
             mirrors.append(_Guarded(name, opener()))
+        except InterruptedRun:  # a signal while W&B starts, which takes seconds: it must not be lost
+            raise
         except Exception as error:  # missing package, no disk, no network: the local log is enough
             reason = _first_line(error)
             print(f"warning: {name} is not available ({reason}); the log in the run folder goes on", file=sys.stderr)

@@ -24,6 +24,7 @@ from data_utils.errors import InputError
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".h264"}
 )
+LISTS_OF_FILES = frozenset({"concat", "hls", "dash", "imf", "sdp"})  # text, whatever its ending, that opens other files
 MAX_FPS = 1000  # frames per second; more, stated or by timestamps, is a damaged header
 ROUND_TO_NEAREST = Interpolation.BILINEAR | Interpolation.ACCURATE_RND  # FFmpeg's default darkens by up to 5 levels
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -32,15 +33,23 @@ _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTA
 def open_video(path: Path) -> tuple[Any, Any]:
     """Open a file and return its container and first video stream; raises InputError for one that holds no video."""
     try:
-        container: Any = av.open(str(path), metadata_errors="ignore")
+        container: Any = av.open(file_name(path), metadata_errors="ignore")
     except (av.error.FFmpegError, ValueError) as error:
         raise InputError(f"{path}: not a readable video ({failure_reason(error)}); replace or remove it") from None
+    if container.format.name in LISTS_OF_FILES:
+        container.close()
+        raise InputError(f"{path}: not a video but a list of other files ({container.format.name}); name those")
     if not container.streams.video:
         container.close()
         raise InputError(f"{path}: holds no video stream; replace or remove it")
     stream: Any = container.streams.video[0]
     stream.thread_type = "AUTO"
     return container, stream
+
+
+def file_name(path: Path) -> str:
+    """Return a path as FFmpeg takes for a file's whatever is in it: "12:30.mp4" would be one of a protocol "12"."""
+    return str(path.absolute())
 
 
 def decoded_frames(

@@ -21,7 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_utils.errors import InputError
-from data_utils.videos.video_decoding import as_displayed, decoded_frames, estimated_frames, open_video, usable_rate
+from data_utils.videos.video_decoding import (
+    as_displayed,
+    decoded_frames,
+    estimated_frames,
+    file_name,
+    open_video,
+    usable_rate,
+)
 
 TOLERANCE = Fraction(1, 1000)  # seconds; containers round timestamps to milliseconds
 JITTER = 1  # second; timestamps that run backwards by more start anew
@@ -95,7 +102,7 @@ class StillReader:
 
     def _rate_by_timestamps(self) -> Fraction:
         """Judge the timestamps of the first packets, in a second look at the file; one frame needs no timing."""
-        with av.open(str(self.path), metadata_errors="ignore") as container:
+        with av.open(file_name(self.path), metadata_errors="ignore") as container:
             packets = container.demux(container.streams.video[0])
             try:
                 seen = [packet.pts for packet in itertools.islice(packets, PEEKED) if packet.size]

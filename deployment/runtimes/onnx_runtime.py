@@ -41,8 +41,8 @@ class OnnxBackend(ExportedBackend):
             raise InputError(f"{weights}: not a readable ONNX file: {first_line(error)}") from None
         if self._session.get_providers()[0] != providers[0]:
             raise InputError(f"--device {device}: ONNX Runtime could not start {providers[0]}; use --device cpu")
-        given, taken = self._session.get_inputs()[0], self._session.get_outputs()[0]
         meta = parse_metadata(dict(self._session.get_modelmeta().custom_metadata_map), Path(weights))
+        given, taken = self._session.get_inputs()[0], self._session.get_outputs()[0]
         meta.check_shapes(Path(weights), given.shape, taken.shape)
         super().__init__(Path(weights), meta, cores if spread else 1)
         self._input_name: str = given.name

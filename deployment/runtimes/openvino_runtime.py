@@ -13,7 +13,7 @@ from data_utils.errors import InputError
 from data_utils.types import FloatArray
 from deployment.runtimes.exported import ExportedBackend
 from deployment.runtimes.extras import import_extra
-from deployment.runtimes.metadata import first_line, parse_metadata
+from deployment.runtimes.metadata import parse_metadata
 
 # Keys of the model's runtime info below which our metadata stands: in our own files, and after reading an ONNX file.
 INFO_KEY, ONNX_KEY = "sre_yolo", "framework"
@@ -38,7 +38,7 @@ class OpenVinoBackend(ExportedBackend):
         try:
             model = core.read_model(str(weights))
         except self.errors as error:
-            raise InputError(f"{weights}: not a readable OpenVINO file: {first_line(error)}") from None
+            raise InputError(f"{weights}: not a readable OpenVINO file: {_reason(error)}") from None
         meta = parse_metadata(read_info(model), Path(weights))
         meta.check_shapes(Path(weights), _shape(model.input(0)), _shape(model.output(0)))
         if meta.batch is None:
@@ -50,7 +50,7 @@ class OpenVinoBackend(ExportedBackend):
         try:
             self._compiled: Any = core.compile_model(model, name, settings)
         except self.errors as error:
-            raise InputError(f"{weights}: OpenVINO cannot run it on {name}: {first_line(error)}") from None
+            raise InputError(f"{weights}: OpenVINO cannot run it on {name}: {_reason(error)}") from None
         parallel = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) if throughput else 1
         super().__init__(Path(weights), meta, parallel)
         self._of_thread = threading.local()  # a request runs one frame at a time, so each thread has its own
@@ -74,6 +74,12 @@ def write_info(model: Any, texts: dict[str, str]) -> None:
     """Put metadata into an OpenVINO model; it is saved with it."""
     for key, value in texts.items():
         model.set_rt_info(value, [INFO_KEY, key])
+
+
+def _reason(error: Exception) -> str:
+    """Return what OpenVINO says went wrong; before it stands where in its source that was noticed."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _shape(port: Any) -> list[object]:
