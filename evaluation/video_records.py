@@ -87,7 +87,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path}: no such file; infer.py --save-json writes it") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text; infer.py --save-json writes it") from None
-    return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
+    return ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
 
 
 def _record(content: dict[str, Any]) -> FrameRecord:

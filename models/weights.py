@@ -73,7 +73,7 @@ def pick_device(name: str = "auto") -> torch.device:
     elif device.type == "mps":
         if not torch.backends.mps.is_available():
             raise InputError("--device mps: no MPS device here; use --device cpu or auto")
-    elif device.type != "cpu":
+    elif device.type != "cpu" or device.index:
         raise InputError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")
     return device
 

@@ -13,13 +13,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from conftest import PreparedSet
 from tiny_checkpoint import TINY_NAMES, TINY_SIDE, write_tiny_checkpoint
 
+from data_utils.config import override_config
 from data_utils.errors import InputError
 from deployment.backends import OnnxBackend, open_backend
 from deployment.export import FORMATS, ExportReport, ExportSettings, ParityError, export_model, export_onnx
 from deployment.exporting.checks import check_ap50
-from deployment.exporting.sample_frames import spread
+from deployment.exporting.sample_frames import find_frames, spread
 from deployment.runtimes.exported import ExportedBackend
 from deployment.runtimes.metadata import Metadata
 from models.weights import load_model
@@ -38,6 +40,14 @@ def checkpoint(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def report(checkpoint: Path, folder: Path) -> ExportReport:
     return export_model(checkpoint, folder / "light.onnx", ExportSettings(dynamic=True))
+
+
+def test_a_split_that_is_not_there_is_named(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--split 9: no .*; here are split1"):
+        find_frames(tiny_prepared.config, 9, "val", None)
+    assert find_frames(tiny_prepared.config, 1, "val", None)
+    elsewhere = override_config(tiny_prepared.config, [f"dataset.splits='{tmp_path / 'none'}'"])
+    assert find_frames(elsewhere, 9, "val", None) == []
 
 
 def test_the_file_agrees_with_pytorch(report: ExportReport):

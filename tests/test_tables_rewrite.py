@@ -68,6 +68,12 @@ def test_a_registry_without_the_runs_of_a_table_still_gives_tables(saved: SavedS
     assert cells["4", "HyperKvasir", "AP50"]["published"] == ""
 
 
+def test_a_mistyped_results_folder_is_one_line_and_stays_away(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"typo: no such folder; name the run\.results_dir"):
+        rewrite(tmp_path / "typo", tmp_path / "any.yaml", tmp_path / "typo" / "tables")
+    assert not (tmp_path / "typo").exists()
+
+
 def test_a_missing_registry_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such config file"):
         rewrite(tmp_path, tmp_path / "none.yaml", tmp_path / "out")

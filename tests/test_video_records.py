@@ -22,6 +22,12 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path):
     assert read_records(written(tmp_path / "b.jsonl")) == []
 
 
+def test_a_name_may_hold_what_some_take_for_a_line_end(tmp_path: Path):
+    name = "a\u2028b\u0085c.mp4"
+    found = read_records(written(tmp_path / "a.jsonl", GOOD.replace("a.mp4", name), GOOD))
+    assert [record.source for record in found] == [name, "a.mp4"]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [

@@ -193,7 +193,7 @@ def test_a_bad_download_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("cuda:99", "CUDA device"), ("quantum", "not a device"), ("xpu", "not supported")],
+    [("cuda:99", "CUDA device"), ("quantum", "not a device"), ("xpu", "not supported"), ("cpu:7", "not supported")],
 )
 def test_an_absent_device_is_an_error_not_a_silent_cpu(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):

@@ -17,7 +17,8 @@ from data_utils.splitting.split_list import read_split_list
 def find_frames(config: Config, split: int, part: str, folder: Path | None) -> list[Path]:
     """List frames: those in `folder` where it is given, else of a part of the checkpoint's own split.
 
-    Empty where that split is not prepared here. Raises InputError for a folder without images.
+    Empty where no split is prepared here. Raises InputError for a folder without images, and for a split that is not
+    there among others that are.
     """
     if folder is not None:
         found = list_images(folder) if folder.is_dir() else []
@@ -25,7 +26,11 @@ def find_frames(config: Config, split: int, part: str, folder: Path | None) -> l
             raise InputError(f"--frames {folder}: no folder with images")
         return sorted(found)
     listed = config.dataset.split_list(split, part)
-    return [path for path in read_split_list(listed) if path.is_file()] if listed.is_file() else []
+    if listed.is_file():
+        return [path for path in read_split_list(listed) if path.is_file()]
+    if there := sorted(path.name for path in Path(config.dataset.splits).glob("split*") if path.is_dir()):
+        raise InputError(f"--split {split}: no {listed}; here are {', '.join(there)}")
+    return []
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:

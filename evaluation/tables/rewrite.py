@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data_utils.ablation_registry import read_registry
 from data_utils.atomic import write_csv, write_text
+from data_utils.errors import InputError
 from evaluation.tables.cells import Cell, cell_of
 from evaluation.tables.figures import figure_3, figure_5
 from evaluation.tables.gather import Study
@@ -28,8 +29,11 @@ FIGURES = {"figure3": figure_3, "figure5": figure_5}
 def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     """Write ablations.{md,csv,tex,html}, questions.csv, figure3.png and figure5.png into `out`; return the files.
 
-    Raises InputError for a registry or a plan that cannot be read; whatever else is missing stands in the tables.
+    Raises InputError for a folder that is not there, a registry or a plan that cannot be read; whatever else is missing
+    stands in the tables.
     """
+    if not results_dir.is_dir():
+        raise InputError(f"{results_dir}: no such folder; name the run.results_dir of run_all_ablations.py")
     study = Study(results_dir, read_registry(registry_path))
     gathered = [(table, _cells(study, table)) for table in TABLES]
     found = answers(study)
