@@ -127,6 +127,15 @@ def test_the_readme_has_the_ratios_to_ultralytics(repo_root: Path) -> None:
             assert f"| {row['side']} | {float(row['fps']):.2f} | {' | '.join(own)} |" in readme
 
 
+def test_inference_with_the_branch_takes_the_bare_detectors_time(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    figures = json.loads((repo_root / "results/studies/evaluation/branch_time.json").read_text())
+    beside = figures["beside_detector"]
+    assert figures["graphs"]["training"]["params"] > figures["graphs"]["inference"]["params"]  # there is a branch
+    assert beside["low"] <= 1 <= beside["high"]
+    assert "{ratio:.4f} [{low:.4f}, {high:.4f}] over {n_pairs} pairs".format(**beside) in readme
+
+
 def test_intervals_cover_what_they_promise_and_equal_models_are_rarely_called_different(repo_root: Path) -> None:
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     rows = rows_of(repo_root / "results/studies/evaluation/coverage.csv")
