@@ -161,3 +161,23 @@ def test_scoring_is_as_fast_as_promised(repo_root: Path) -> None:
     ratio = ap["pycocotools_over_ours"]
     assert f"takes {ap['seconds']['ours']:.1f} s, {ratio:.2f} times less than pycocotools" in readme
     assert f"all headline numbers, {study['seconds']:.1f} s" in readme
+
+
+def test_the_readme_has_the_study_of_the_branch_and_its_controls(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/bccd_controls"
+    rows, trained = rows_of(folder / "questions.csv"), rows_of(folder / "runs.csv")
+    assert {row["run"] for row in rows} >= {"plain", "branch", "random_target", "hr_geometry_none", "light"}
+    for row in rows:
+        shown = f"{float(row['mean']):.3f}" + (f" ± {float(row['sd']):.3f}" if row["sd"] else "")
+        if row["difference"]:
+            keys = ("difference", "difference_low", "difference_high")
+            shown += " | {:+.3f} [{:+.3f}, {:+.3f}]".format(*(float(row[key]) for key in keys))
+        line = next(text for text in readme.splitlines() if f"(`{row['run']}`)" in text)
+        assert shown in line, row
+        column = {"ap50": "test_ap50", "small": "test_small"}[row["measure"]]
+        seeds = [float(each[column]) for each in trained if each["run"] == row["run"]]
+        assert len(seeds) == int(row["seeds"])
+        assert abs(statistics.mean(seeds) - float(row["mean"])) < 1e-3
+    small = {row["run"]: row["shows"] for row in rows if row["measure"] == "small"}
+    assert [small[run] for run in ("branch", "plain_longer")] == ["no evidence of a difference", "higher"]
