@@ -76,8 +76,7 @@ def balance_split(dataset: DatasetSection, split: int, rule: Rule) -> Balanced:
 
 def prepared_splits(dataset: DatasetSection) -> list[int]:
     """Return the numbers of the splits that have a train.txt; raises InputError when there is none."""
-    folders = [path.parent.name.removeprefix("split") for path in Path(dataset.splits).glob("split*/train.txt")]
-    numbers = sorted(int(name) for name in folders if name.isascii() and name.isdigit())
+    numbers = [number for number in dataset.split_numbers() if dataset.split_list(number, "train").is_file()]
     if not numbers:
         raise InputError(f"{dataset.splits}: holds no split<k>/train.txt; run `python -m data_utils.prepare` first")
     return numbers

@@ -173,6 +173,11 @@ class DatasetSection(Section):
         """Text file with the LR image paths of `part` (train, val, test) in split number `split`."""
         return Path(self.splits) / f"split{split}" / f"{part}.txt"
 
+    def split_numbers(self) -> list[int]:
+        """Return the numbers of the splits on disk, in order."""
+        names = (path.name.removeprefix("split") for path in Path(self.splits).glob("split*") if path.is_dir())
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
     def train_list(self, split: int) -> Path:
         """Text file that training reads: train.txt, or train_balanced.txt with `balanced`."""
         return self.split_list(split, "train_balanced" if self.balanced else "train")

@@ -6,7 +6,7 @@ The inference graph is the detector; the training graph is the detector with the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -170,10 +170,7 @@ def _timed_passes(
     times: list[float] = []
     end = time.perf_counter() + max_seconds
     while len(times) < count and (len(times) < at_least or time.perf_counter() < end):
-        start = time.perf_counter()
-        model(frame, inference=True)
-        synchronise(frame.device)
-        times.append(time.perf_counter() - start)
+        times.append(seconds_of(lambda: model(frame, inference=True), frame.device))
     return times
 
 
@@ -183,7 +180,7 @@ def _step_time(seconds: Sequence[float] | NDArray[np.floating]) -> StepTime:
 
 
 def _mark(marks: list[float], device: torch.device) -> None:
-    synchronise(device)
+    _synchronise(device)
     marks.append(time.perf_counter())
 
 
@@ -199,8 +196,15 @@ def _pattern(side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait for what a device was given to do."""
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """Time one call, what it gave the device to do included."""
+    start = time.perf_counter()
+    run()
+    _synchronise(device)
+    return time.perf_counter() - start
+
+
+def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

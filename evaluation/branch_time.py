@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluation.benchmark import eval_mode, synchronise
+from evaluation.benchmark import eval_mode, seconds_of
 
 LEAST_PAIRS = 6  # fewer have no 95 % interval for a median
 
@@ -66,7 +66,7 @@ def time_beside_detector(
         end = time.perf_counter() + (math.inf if max_seconds is None else max_seconds)
         while len(times) < n_pairs and (len(times) < LEAST_PAIRS or time.perf_counter() < end):
             order = (0, 1) if len(times) % 2 == 0 else (1, 0)
-            seconds = {k: _seconds(passes[k], frame.device) for k in order}
+            seconds = {k: seconds_of(passes[k], frame.device) for k in order}
             times.append((seconds[0], seconds[1]))
     ours, theirs = np.array(times).T
     median, low, high = median_interval(ours / theirs)
@@ -87,10 +87,3 @@ def median_interval(values: np.ndarray) -> tuple[float, float, float]:
         raise ValueError(f"{n} values have no 95 % interval for their median")
     ordered = np.sort(values)
     return float(np.median(values)), float(ordered[k - 1]), float(ordered[n - k])
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    start = time.perf_counter()
-    run()
-    synchronise(device)
-    return time.perf_counter() - start

@@ -9,6 +9,7 @@ from typing import Literal
 
 from data_utils.ablation_registry import nearest, read_registry
 from data_utils.config import load_config
+from data_utils.config_sections import Config
 from data_utils.errors import EXIT_FAULT, EXIT_RESUMABLE, InputError
 from training.ablation import describe, write_results
 from training.ablation_job import Outcome
@@ -43,8 +44,7 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
         except InputError as error:
             print(f"all runs need: {error}", file=sys.stderr)
         return 0
-    _require_what_all_need(asked, engine)
-    results_dir = load_config(asked.config_path, asked.settings).run.results_dir
+    results_dir = _require_what_all_need(asked, engine).run.results_dir
     refuse_other_settings(plan.jobs)
     write_plan(plan, registry, asked, results_dir)  # also finds out whether there is a place to write to
     outcomes: dict[Job, Outcome] = {}
@@ -57,14 +57,18 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
     return EXIT_FAULT if states & {"failed", "busy"} else EXIT_RESUMABLE if "stopped" in states else 0
 
 
-def _require_what_all_need(asked: Asked, engine: Engine) -> None:
-    """Raise InputError for frames that are not prepared and a device that is not here: once, not for every run."""
-    dataset = load_config(asked.config_path, asked.settings).dataset
-    require_prepared(dataset, asked.split, asked.config_path)
+def _require_what_all_need(asked: Asked, engine: Engine) -> Config:
+    """Return the base config; raises InputError for frames that are not prepared and a device that is not here.
+
+    Once, not for every run.
+    """
+    config = load_config(asked.config_path, asked.settings)
+    require_prepared(config.dataset, asked.split, asked.config_path)
     if engine.name == "local" and asked.device != "auto":
         from models.weights import pick_device
 
         pick_device(asked.device)
+    return config
 
 
 def _refuse_settings_with_an_option(settings: tuple[str, ...]) -> None:

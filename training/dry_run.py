@@ -23,7 +23,7 @@ def require_prepared(dataset: DatasetSection, split: int, config_path: str) -> N
             "it again"
         )
     if missing:
-        there = sorted(path.name for path in Path(dataset.splits).glob("split*"))
+        there = [f"split{number}" for number in dataset.split_numbers()]
         known = f" (found: {', '.join(there)})" if there else ""
         raise InputError(
             f"{dataset.split_list(split, missing[0])}: no such split list{known}; put your frames into {dataset.raw} "

@@ -64,8 +64,7 @@ class _Rows:
 
 def split_numbers(dataset: DatasetSection) -> list[int]:
     """Return the numbers of the splits on disk; raises InputError when there are none."""
-    names = (path.name.removeprefix("split") for path in Path(dataset.splits).glob("split*") if path.is_dir())
-    numbers = sorted(int(name) for name in names if name.isascii() and name.isdigit())
+    numbers = dataset.split_numbers()
     if not numbers:
         raise InputError(f"{dataset.splits}: no split lists here; run `python -m data_utils.prepare` with this config")
     return numbers

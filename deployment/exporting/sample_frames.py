@@ -28,8 +28,8 @@ def find_frames(config: Config, split: int, part: str, folder: Path | None) -> l
     listed = config.dataset.split_list(split, part)
     if listed.is_file():
         return [path for path in read_split_list(listed) if path.is_file()]
-    if there := sorted(path.name for path in Path(config.dataset.splits).glob("split*") if path.is_dir()):
-        raise InputError(f"--split {split}: no {listed}; here are {', '.join(there)}")
+    if there := config.dataset.split_numbers():
+        raise InputError(f"--split {split}: no {listed}; here are {', '.join(f'split{number}' for number in there)}")
     return []
 
 
