@@ -53,6 +53,7 @@ def run_and_store(
         "weights_sha256": loaded.meta["weights_sha256"],
         "epoch": loaded.meta["epoch"],
         "trained_split": loaded.meta.get("split"),
+        "run": loaded.meta.get("run"),
         "notes": list(evaluated.notes),
     }
     path = store_pass(folder, results, config, split, data, evaluated.sizes, about)

@@ -31,11 +31,18 @@ def some_results() -> list:
 
 
 def write_run(
-    folder: Path, results: list, data: str = "test", names=NAMES, validation: list | None = None, **changes: Any
+    folder: Path,
+    results: list,
+    data: str = "test",
+    names=NAMES,
+    validation: list | None = None,
+    run: str | None = None,
+    **changes: Any,
 ) -> Path:
     """Write predictions, truth and evaluation of `results`; return eval_best_lesions_split1_<data>.json.
 
-    changes: keys of the record to set. validation: results of the validation pass; None for none.
+    changes: keys of the record to set. validation: results of the validation pass; None for none. run: the training's
+    name, as its checkpoint tells it.
     """
     from data_utils.config_sections import EvalSection
     from evaluation.headline import Scoring
@@ -45,7 +52,7 @@ def write_run(
     scoring = Scoring(tuple(names), 0.5, 0.001, 320, EvalSection(resamples=20))
     about = {"data": data, "split": 1, "unit": "patient", "imgsz": 320, "conf_thresh": 0.001, "epoch": 7,
              "weights": str(folder / "best.pt"), "weights_sha256": "ab" * 32, "config_sha256": "c0ffee",
-             "results_dir": str(folder), "notes": [], "scoring": scoring.as_dict()}  # fmt: skip
+             "results_dir": str(folder), "run": run, "notes": [], "scoring": scoring.as_dict()}  # fmt: skip
 
     def passed(kind: str, frames: list):
         label = f"lesions_split1_{kind}"

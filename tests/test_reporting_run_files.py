@@ -6,9 +6,11 @@ import json
 import os
 
 import pytest
-from reported_run import some_results, write_run, write_surroundings
+from reported_run import some_results, write_panel, write_run, write_surroundings
 
 from data_utils.errors import InputError
+from evaluation.reporting.opening import warnings
+from evaluation.reporting.provenance import data_section
 from evaluation.reporting.run_files import find_record, read_run
 from evaluation.scoring_ledger import note_scoring
 
@@ -79,6 +81,23 @@ def test_with_nothing_around_it_the_evaluation_is_still_read(tmp_path):
     )
     assert len(files.problems) == 1
     assert "missing or damaged" in files.problems[0]
+
+
+def test_a_copy_of_the_weights_elsewhere_shows_the_training_they_name(tmp_path):
+    record_file = write_run(tmp_path, some_results(), run="night")
+    training = tmp_path / "runs" / "night"
+    assert (read_run(record_file).log, read_run(record_file).audit_verdict) == ({}, "")
+    write_panel(training / "panels" / "epoch_003.npz")
+    (training / "log.csv").write_text("epoch,ap50\n1,0.1\n2,0.2\n")
+    (training / "run.json").write_text(json.dumps({"dataset": "lesions", "audit": "passed", "started": "today"}))
+    files = read_run(record_file)
+    assert (files.log["epoch"], files.run["started"], files.audit_verdict) == ([1, 2], "today", "passed")
+    assert files.panel == training / "panels" / "epoch_003.npz"
+    *_, audit = data_section(files).parts
+    assert (audit.words, audit.is_warning) == ("Leakage and label audit, before the training: passed.", False)
+    assert not any("audit" in words for words in warnings(files))
+    (training / "run.json").write_text(json.dumps({"dataset": "another", "audit": "passed"}))
+    assert read_run(record_file).audit_verdict == ""
 
 
 def test_an_audit_of_another_data_set_does_not_count(tmp_path):

@@ -67,7 +67,7 @@ def warnings(files: RunFiles) -> list[str]:
         words.append("Nothing is known of the patients: frames count as if each came from another patient.")
     if metrics.get("threshold_is_own"):
         words.append("The threshold was chosen on these very frames: precision, recall and F1 are optimistic.")
-    if verdict := files.audit.get("verdict", ""):
+    if verdict := files.audit_verdict:
         if not verdict.startswith("passed"):
             words.append(f"The leakage and label audit of this data set did not pass ({verdict}); see Data.")
     else:

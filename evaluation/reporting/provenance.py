@@ -40,7 +40,7 @@ def data_section(files: RunFiles) -> Section:
         parts.append(Table(f"Split {split}; sizes in original pixels, below 32x32 and 96x96", headers, cells))
     else:
         parts.append(Text("The table of the split (summary.csv beside its lists) is not at hand."))
-    return Section("data", "Data", [*parts, *_audit(files.audit, split)])
+    return Section("data", "Data", [*parts, *_audit(files, split)])
 
 
 def provenance_section(files: RunFiles) -> Section:
@@ -117,15 +117,16 @@ def _versions(versions: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
-def _audit(audit: Mapping[str, Any], split: Any) -> list[Part]:
+def _audit(files: RunFiles, split: Any) -> list[Part]:
     """Return the audit's verdict and its checks on this split; messages stay in audit.json, for they name files."""
-    if not audit:
+    verdict = files.audit_verdict
+    if not verdict:
         return [Text("No audit of this data set lies beside the results (audit.json): whether its parts leak is not "
                      "known. `python -m data_utils.audit` writes one.", is_warning=True)]  # fmt: skip
-    verdict = str(audit.get("verdict", NOT_RECORDED))
-    checks = [check for check in audit.get("checks", []) if check.get("split") in (f"split{split}", "all")]
+    checks = [check for check in files.audit.get("checks", []) if check.get("split") in (f"split{split}", "all")]
     rows = [[str(check.get("check")), format_value(check.get("found")), str(check.get("verdict"))] for check in checks]
-    words = Text(f"Leakage and label audit: {verdict}.", is_warning=not verdict.startswith("passed"))
+    moment = "" if files.audit else ", before the training"
+    words = Text(f"Leakage and label audit{moment}: {verdict}.", is_warning=not verdict.startswith("passed"))
     return [words, Table("Checks of the audit on this split", ["check", "found", "verdict"], rows)] if rows else [words]
 
 

@@ -25,9 +25,10 @@ class RunFiles:
     """One evaluation and what lies around it.
 
     record: eval_*.json. stored: its predictions. config: plain values, of the record or else of the run. log: columns
-    by name. audit: audit.json of the results folder, where it is of the same data set. summary: rows of the splits'
-    summary.csv. others: the folder's other evaluations. ledger: lines on this list and these weights. problems: what
-    could not be read, in sentences.
+    by name. run, log and panel are the training's: of the record's folder or, for a copy of the weights elsewhere, of
+    the run they name. audit: audit.json of the results folder, where it is of the same data set. summary: rows of the
+    splits' summary.csv. others: the folder's other evaluations. ledger: lines on this list and these weights.
+    problems: what could not be read, in sentences.
     """
 
     record_file: Path
@@ -53,6 +54,12 @@ class RunFiles:
     def about(self) -> dict[str, Any]:
         """The first line of the predictions; empty without them."""
         return {} if self.stored is None else self.stored.about
+
+    @property
+    def audit_verdict(self) -> str:
+        """The audit's verdict: of audit.json or else of the audit before the training; "" where neither is at hand."""
+        trained_on_it = self.run.get("dataset") == self.dataset.get("name")
+        return str(self.audit.get("verdict") or (self.run.get("audit") if trained_on_it else "") or "")
 
     @property
     def dataset(self) -> dict[str, Any]:
@@ -102,14 +109,15 @@ def read_run(record_file: Path) -> RunFiles:
     audit = read_saved_json(results_dir / "audit.json")
     dataset = section(config, "dataset")
     scorings, last = _ledger(results_dir, stored)
-    panels = sorted(folder.glob("panels/*.npz"))
+    training = _training_folder(folder, results_dir, recorded[0].get("run"))
+    panels = sorted(training.glob("panels/*.npz"))
     return RunFiles(
         record_file=record_file,
         record=record,
         stored=stored,
         config=config,
-        run=read_saved_json(folder / "run.json"),
-        log=_log(folder / "log.csv", problems),
+        run=read_saved_json(training / "run.json"),
+        log=_log(training / "log.csv", problems),
         panel=panels[-1] if panels else None,
         audit=audit if audit.get("dataset") == dataset.get("name") else {},
         summary=_summary(Path(dataset.get("splits") or folder) / "summary.csv"),
@@ -118,6 +126,14 @@ def read_run(record_file: Path) -> RunFiles:
         last_scoring=last,
         problems=problems,
     )
+
+
+def _training_folder(folder: Path, results_dir: Path, name: str | None) -> Path:
+    """Return the run folder of the training: `folder`, or the run `name` where `folder` holds only a copy's results."""
+    if name is None or any((folder / file).is_file() for file in ("log.csv", "run.json")):
+        return folder
+    named = results_dir / "runs" / name
+    return named if named.is_dir() else folder
 
 
 def _stored(path: Path, problems: list[str]) -> StoredPass | None:
