@@ -19,7 +19,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--config", help="take the data set from this config instead of the checkpoint's")
     parser.add_argument("--no-report", action="store_true", help="do not write report.html, the page about the run")
     parser.add_argument("--save-csv", action="store_true", help="also write the numbers as CSV, beside the JSON")
-    parser.add_argument("--fps-iters", type=int, default=500, help="passes to time (default 500)")
+    parser.add_argument("--fps-iters", type=int, help="passes to time (default: run.fps_iters, 500)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="such as eval.nms_iou=0.6")
     return parser.parse_intermixed_args()
 
@@ -41,7 +41,7 @@ def main() -> None:
         config_path=arguments.config,
         overrides=arguments.overrides,
         save_csv=arguments.save_csv,
-        fps_iters=max(1, arguments.fps_iters),
+        fps_iters=None if arguments.fps_iters is None else max(1, arguments.fps_iters),
         progress=sys.stderr.isatty(),
     )
     print(outcome.report)

@@ -45,7 +45,7 @@ def evaluate_checkpoint(
     config_path: str | None = None,
     overrides: Sequence[str] = (),
     save_csv: bool = False,
-    fps_iters: int = 500,
+    fps_iters: int | None = None,
     progress: bool = False,
 ) -> Outcome:
     """Evaluate the checkpoint at `weights` on `data` and save the numbers as JSON, with `save_csv` as CSV too.
@@ -53,9 +53,9 @@ def evaluate_checkpoint(
     The settings are the checkpoint's; see `evaluation_config` for what may differ. Predictions are stored first, and
     every number of detections is worked out from that file (see evaluation/score.py), the threshold on stored
     predictions of the same weights on the validation list, which are made here if there are none. A scoring of a test
-    list or external set is noted in the ledger. Speed is the median of `fps_iters` passes after a tenth as many to warm
-    up, or of fewer where that would take long. Files go to the checkpoint's run folder if it lies in one, else to
-    `run.results_dir`. Raises InputError for unusable weights, data or settings.
+    list or external set is noted in the ledger. Speed is the median of `fps_iters` passes (default: `run.fps_iters`)
+    after a tenth as many to warm up, or of fewer where that would take long. Files go to the checkpoint's run folder if
+    it lies in one, else to `run.results_dir`. Raises InputError for unusable weights, data or settings.
     """
     device = pick_device(device_name)
     model, trained, meta = load_model(weights, device)
@@ -67,7 +67,8 @@ def evaluate_checkpoint(
     # The threshold is chosen on the validation frames of the data set trained on, whatever set is evaluated.
     chosen_on = config if config_path is None else config.model_copy(update={"dataset": trained.dataset})
     validation, notes = _validation(loaded, stored, chosen_on, progress)
-    measured = model_metrics(model, config.imgsz_lr, fps_iters // 10, fps_iters)
+    n_passes = fps_iters or config.run.fps_iters
+    measured = model_metrics(model, config.imgsz_lr, n_passes // 10, n_passes)
     metrics = score(stored, validation) | dict(reconstruction_metrics(quality, evaluated.sizes)) | measured
     paper = paper_values(config, split, data)
     notes = [*evaluated.notes, *notes, *paper_notes(config, paper)]

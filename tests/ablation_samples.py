@@ -25,7 +25,8 @@ NUMBERS = {"ap50": 0.5, "fps": 10.0, "gflops": 8.1, "epochs_trained": 1}
 
 def base_config(prepared: PreparedSet, folder: Path, *settings: str) -> Path:
     """Write the tiny set's settings, with results below `folder`, as a config file."""
-    small = [f"run.results_dir='{folder / 'results'}'", "sr_decoder=none", "run.panel_every=0", "eval.resamples=20"]
+    small = [f"run.results_dir='{folder / 'results'}'", "sr_decoder=none", "run.panel_every=0", "eval.resamples=20",
+             "run.fps_iters=3"]  # fmt: skip
     config = override_config(prepared.config, [*small, *settings])
     path = folder / "base.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))

@@ -51,6 +51,14 @@ def _caught(number: signal.Signals) -> bool | None:
     return bool(int(mask, 16) >> (number - 1) & 1)
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what a finished training draws: in small runs it costs more than the training."""
+    import training.loop
+
+    monkeypatch.setattr(training.loop, "redraw", lambda _: None)
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     """Root folder of the checkout."""

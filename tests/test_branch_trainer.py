@@ -21,6 +21,7 @@ from models.weights import load_model, save_model
 from training.branch_trainer import BranchTrainer, trainer_class
 from training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SMALL = (
     *("sr_decoder=light", "model.branch_width=8", "model.fusion_stride=8", "optim.warmup_epochs=0", "lr0=0.001"),
     *("run.precision=fp32", "run.panel_every=0", "batch_size=8", "optim.ema_tau=5"),

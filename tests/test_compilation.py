@@ -16,6 +16,7 @@ from models.compilation import compile_detector, require_compiler
 from models.sre_yolo import SREYOLO
 from training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 CPU = torch.device("cpu")
 
 

@@ -21,6 +21,7 @@ from models.weights import read_checkpoint, write_checkpoint
 from training.denoise_task import DenoiseTrainer
 from training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SMALL = (
     *("denoise.width=4", "denoise.levels=1", "denoise.crop=16", "denoise.eval_frames=2", "batch_size=8", "lr0=0.003"),
     *("run.precision=fp32", "run.name=mine", "sr_decoder=none", "run.panel_every=0"),

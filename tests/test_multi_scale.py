@@ -11,6 +11,8 @@ from data_utils.errors import InputError
 from training.multi_scale import resized, side_of_batch
 from training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_sides_are_multiples_of_32_around_the_input_and_follow_from_the_seed() -> None:
     config = load_config("configs/train.yaml", ["sr_decoder=none", "augment.multi_scale=0.1"])

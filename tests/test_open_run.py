@@ -22,6 +22,7 @@ from training import open_run
 from training.run_lock import RunLock
 from training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SMALL = (
     *("sr_decoder=none", "optim.warmup_epochs=0", "lr0=0.001", "run.precision=fp32", "run.panel_every=0"),
     *("epochs=2", "batch_size=8", "run.name=mine"),

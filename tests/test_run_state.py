@@ -21,6 +21,7 @@ from models.weights import read_checkpoint, write_checkpoint
 from training.run_state import FIELDS
 from training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SMALL = (
     *("sr_decoder=light", "model.branch_width=8", "model.fusion_stride=8", "optim.warmup_epochs=0", "lr0=0.001"),
     *("run.precision=fp32", "run.panel_every=0", "epochs=3", "batch_size=8", "eval.batch_size=16"),

@@ -20,6 +20,7 @@ from training.stage_runs import run_stages
 from training.stages import plan_stages
 from training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 SMALL = (
     *("sr_decoder=light", "model.branch_width=8", "model.fusion_stride=8", "optim.warmup_epochs=0", "lr0=0.001"),
     *("run.precision=fp32", "run.panel_every=0", "batch_size=16", "epochs=1"),

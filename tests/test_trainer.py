@@ -68,6 +68,7 @@ def test_a_run_leaves_what_it_promises(config: Config, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.count("epoch ") == 2
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.integration
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(config: Config) -> None:
     def weights(*overrides: str) -> torch.Tensor:
@@ -94,6 +95,7 @@ def test_one_batch_is_learnt(config: Config) -> None:
     assert reconstructions[-1] < reconstructions[0]
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.integration
 def test_a_resumed_run_ends_like_an_uninterrupted_one(config: Config) -> None:
     config = override_config(config, ["epochs=3", "optim.accumulate=2", "batch_size=3", "model.branch_window=0.5"])
@@ -106,6 +108,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(config: Config) -> None:
     assert different_fields(whole.run_dir, resumed.run_dir) == set()
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.integration
 def test_a_finished_run_and_other_settings_are_not_resumed(config: Config) -> None:
     trainer, _ = train(config)
@@ -116,6 +119,7 @@ def test_a_finished_run_and_other_settings_are_not_resumed(config: Config) -> No
         Trainer(override_config(config, ["lr0=0.5"]), device="cpu", resume=trainer.run_dir)
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.integration
 def test_patience_ends_a_run_and_says_how_to_go_on(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -202,6 +206,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights(
     assert [json.loads(event)["step"] for event in events] == list(range(1, bad))
 
 
+@pytest.mark.usefixtures("no_pictures")
 @pytest.mark.integration
 def test_looking_at_the_loss_one_batch_late_changes_nothing(config: Config) -> None:
     runs = []

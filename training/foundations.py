@@ -25,7 +25,7 @@ SHOWN = 5  # differences of a kind that are named; the others are counted
 # Settings that change where and how fast a run runs, never what it computes: they may differ without a word.
 NEUTRAL = {
     "run.name", "run.results_dir", "run.weights_dir", "run.fixed_copies", "run.workers", "run.cache", "run.panel_every",
-    "run.sr_metric_frames", "run.wandb", "run.tensorboard",
+    "run.sr_metric_frames", "run.fps_iters", "run.wandb", "run.tensorboard",
 }  # fmt: skip
 
 Digests = dict[str, str]
