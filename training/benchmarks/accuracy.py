@@ -73,7 +73,7 @@ def run_accuracy(
     ultralytics_module("utils")  # writes its settings once, before several processes would at the same time
     epochs = epochs or config.epochs
     threads = max(available_cores() // jobs, 1)
-    settings = [f"epochs={epochs}", f"patience={epochs}"]
+    settings = [f"epochs={epochs}", f"patience={epochs}", f"run.val_every={epochs}"]  # only the end is scored
     with tempfile.TemporaryDirectory(prefix="sre-yolo-accuracy-") as scratch:
         trainings = []
         for seed in seeds:
@@ -112,7 +112,7 @@ def train_and_score(training: Training) -> dict[str, Any]:
         else:
             weights = Path(train_ultralytics(
                 training.config, training.split, training.folder, "ultralytics", precision=precision,
-                device=training.device, validate=True,
+                device=training.device, save=True,
             )["last"])  # fmt: skip
     scores = score(weights, training.config, training.split, device)
     config = training.config

@@ -76,7 +76,7 @@ def ultralytics_epochs(job: Job, threads: int | None = None) -> float:
     with tempfile.TemporaryDirectory(dir=job.folder) as scratch:
         result = train_ultralytics(
             job.config, job.split, job.folder, Path(scratch).name, precision=job.precision, device=job.device,
-            validate=False, threads=threads,
+            save=False, threads=threads,
         )  # fmt: skip
     return _after_warmup(result["images_per_s"])
 

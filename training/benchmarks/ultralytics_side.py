@@ -40,7 +40,7 @@ def ultralytics_settings(config: Config, precision: str, device: str) -> dict[st
     return {
         "model": BACKBONES.get(config.model.detector, config.model.detector), "pretrained": False,
         "epochs": config.epochs, "batch": config.batch_size, "imgsz": config.imgsz_lr, "seed": config.seed,
-        "patience": UNLIMITED, "device": "0" if device == "cuda" else device, 
+        "patience": UNLIMITED, "device": "0" if device == "cuda" else device,
         "workers": loader_processes(config.run.workers, UNLIMITED),
         "amp": "bf16" if precision == "bf16" else False, "deterministic": False, "cache": "ram", "plots": False,
         "compile": config.run.compile, "verbose": False, "exist_ok": True,
@@ -63,13 +63,13 @@ def train_ultralytics(
     *,
     precision: str,
     device: str,
-    validate: bool,
+    save: bool,
     threads: int | None = None,
 ) -> dict[str, Any]:
     """Train from scratch under `folder`/`name`; returns {"images_per_s": [each epoch], "last": weights file}.
 
-    An epoch's images/s count loading. threads: of the training, instead of the number it sets itself. Without
-    `validate` nothing is validated or saved, not even at the end.
+    An epoch's images/s count loading. threads: of the training, instead of the number it sets itself. Nothing is
+    validated, not even at the end, and only with `save` is there a weights file.
     """
     base = ultralytics_module("models.yolo.detect.train").DetectionTrainer
 
@@ -80,17 +80,17 @@ def train_ultralytics(
             return {}
 
         def validate(self) -> Any:
-            return super().validate() if validate else ({}, 0.0)
+            return {}, 0.0
 
         def save_model(self) -> Any:
-            return super().save_model() if validate else None
+            return super().save_model() if save else None
 
         def final_eval(self) -> None:
             """Leave the checkpoints as the last epoch left them."""
 
     settings = ultralytics_settings(config, precision, device)
     data = write_data_file(config, split, folder)
-    trainer = Trainer(overrides={**settings, "data": str(data), "project": str(folder), "name": name, "val": validate})
+    trainer = Trainer(overrides={**settings, "data": str(data), "project": str(folder), "name": name, "val": False})
     clock = _EpochClock()
     if threads:
         trainer.add_callback("on_train_start", lambda _trainer: torch.set_num_threads(threads))
