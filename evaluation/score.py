@@ -59,9 +59,11 @@ def chosen_threshold(stored: Any, validation: Any | None, scoring: Any) -> Any:
     from evaluation.operating_points import Threshold, best_f1
 
     if validation is None:
-        return Threshold(DEFAULT_THRESHOLD, "infer.py's default: there are no validation predictions of these weights")
-    value = best_f1(validation.results, scoring.iou_thresh, scoring.eval.max_det).threshold
-    if value is None:
+        why = "there are no validation predictions of these weights on other frames"
+        return Threshold(DEFAULT_THRESHOLD, f"infer.py's default: {why}")
+    point = best_f1(validation.results, scoring.iou_thresh, scoring.eval.max_det)
+    value = point.threshold
+    if value is None or not point.f1:  # without a hit all thresholds are equally bad
         return Threshold(DEFAULT_THRESHOLD, "infer.py's default: nothing on the validation frames decides")
     own = validation.path == stored.path
     return Threshold(value, "best F1 on these very frames" if own else "best F1 on validation frames", own)
@@ -79,14 +81,34 @@ def validation_pass(stored: Any) -> Any | None:
     if about["data"] == "val":
         return stored
     trained_split = about.get("trained_split") or about["split"]
-    own = {result.stem for result in stored.results} | {result.group for result in stored.results if result.group}
     for path in sorted(stored.path.parent.glob("predictions_*.jsonl")):
         other = read_about(path)
         if other.get("data") == "val" and other.get("split") == trained_split and _same_settings(about, other):
             validation = load(path)
-            if not any(result.stem in own or result.group in own for result in validation.results):
+            if not _overlap(stored, validation):
                 return validation
     return None
+
+
+def _overlap(stored: Any, validation: Any) -> bool:
+    """Return whether two passes share a frame or a group.
+
+    Other data sets may use the same names (P001, 0001.jpg) for others: there a shared frame has equal boxes too.
+    """
+    if _of_one_set(stored.about, validation.about):
+        own = {result.stem for result in stored.results} | {result.group for result in stored.results if result.group}
+        return any(result.stem in own or result.group in own for result in validation.results)
+    boxes = {result.stem: result.truth_xyxy.tolist() for result in stored.results if len(result.truth_xyxy)}
+    return any(boxes.get(result.stem) == result.truth_xyxy.tolist() for result in validation.results)
+
+
+def _of_one_set(about: dict[str, Any], other: dict[str, Any]) -> bool:
+    from evaluation.evaluation_set import PARTS
+
+    ends = [f"_split{one['split']}_{one['data']}" for one in (about, other)]
+    names = [str(one["label"]).removesuffix(end) for one, end in zip((about, other), ends, strict=True)]
+    named = all(str(one["label"]).endswith(end) for one, end in zip((about, other), ends, strict=True))
+    return about["data"] in PARTS and not (named and names[0] != names[1])
 
 
 def _same_settings(about: dict[str, Any], other: dict[str, Any]) -> bool:
