@@ -47,9 +47,12 @@ class Scoring:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Scoring:
-        """Read back what `as_dict` gave."""
+        """Read back what `as_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
         section = EvalSection.model_validate(values["eval"])
-        return Scoring(tuple(values["names"]), values["iou_thresh"], values["conf_thresh"], values["imgsz"], section)
+        if not isinstance(values["names"], list):
+            raise ValueError("names must be a list")
+        floats = [float(values[name]) for name in ("iou_thresh", "conf_thresh")]
+        return Scoring(tuple(values["names"]), *floats, int(values["imgsz"]), section)
 
 
 def headline_statistics(

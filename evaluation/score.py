@@ -19,6 +19,7 @@ from data_utils.atomic import write_text
 from data_utils.errors import InputError, run_command
 from data_utils.saved_json import read_saved_json
 
+NO_CHOICE = "No threshold could be chosen on validation frames"
 DEFAULT_THRESHOLD = 0.25  # infer.py's, where no validation frames say otherwise
 
 
@@ -105,10 +106,8 @@ def _overlap(stored: Any, validation: Any) -> bool:
 def _of_one_set(about: dict[str, Any], other: dict[str, Any]) -> bool:
     from evaluation.evaluation_set import PARTS
 
-    ends = [f"_split{one['split']}_{one['data']}" for one in (about, other)]
-    names = [str(one["label"]).removesuffix(end) for one, end in zip((about, other), ends, strict=True)]
-    named = all(str(one["label"]).endswith(end) for one, end in zip((about, other), ends, strict=True))
-    return about["data"] in PARTS and not (named and names[0] != names[1])
+    names = [str(one.get("label")).rpartition(f"_split{one.get('split')}_{one['data']}")[0] for one in (about, other)]
+    return about["data"] in PARTS and not (all(names) and names[0] != names[1])
 
 
 def _same_settings(about: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -133,7 +132,7 @@ def rescore(path: Path) -> tuple[str, Path]:
     """Score one prediction file and rewrite its evaluation; return the table and the JSON file."""
     from evaluation.prediction_file import load, require_origin
     from evaluation.report import format_report
-    from evaluation.scoring_ledger import SENTENCE, is_spent_by_scoring, note_scoring
+    from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
 
     stored = load(path)
     require_origin(stored)
@@ -141,7 +140,7 @@ def rescore(path: Path) -> tuple[str, Path]:
     record_file = evaluation_path(path)
     record = _old_record(record_file, about["weights_sha256"])
     metrics = record.get("metrics", {}) | score(stored, validation_pass(stored))
-    old = [note for note in record.get("notes", []) if not note.startswith(SENTENCE)]
+    old = [note for note in record.get("notes", []) if not _is_of_one_scoring(note)]
     notes = list(dict.fromkeys([*stored.notes, *about.get("notes", []), *old]))
     if is_spent_by_scoring(about["data"]):
         command = f"python -m evaluation.score {shlex.quote(str(path))}"
@@ -151,6 +150,14 @@ def rescore(path: Path) -> tuple[str, Path]:
     write_text(record_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
     paper = record.get("paper", {})
     return format_report(metrics, f"{about['weights']} on {about['label']}", paper, notes), record_file
+
+
+def _is_of_one_scoring(note: str) -> bool:
+    """Return whether a note speaks of the scoring it was written at alone, not of the model or the data."""
+    from evaluation.prediction_file import LOST, TORN
+    from evaluation.scoring_ledger import SENTENCE
+
+    return note.startswith((SENTENCE, NO_CHOICE)) or note.endswith(TORN) or LOST in note
 
 
 def evaluation_path(predictions: Path) -> Path:

@@ -142,6 +142,22 @@ def test_another_data_set_may_use_the_names_of_the_validation_frames_and_patient
     assert validation_pass(load(the_very_frames)) is None
 
 
+    elsewhere = write_pass(tmp_path, "test", alike, label="other_split1_test")
+    write_pass(tmp_path, "val", results(1), label="set_split1_val")
+    assert validation_pass(load(elsewhere)) is not None
+
+
+def test_notes_of_an_earlier_scoring_do_not_stay(tmp_path):
+    path = write_pass(tmp_path, "test", results(0))
+    whole = path.read_text()
+    path.write_text(whole[:-20])
+    assert "1 frames are missing for it" in rescore(path)[0]
+    path.write_text(whole)
+    report, record_file = rescore(path)
+    assert "torn" not in report
+    assert "missing for it" not in record_file.read_text()
+
+
 def test_validation_frames_without_a_hit_choose_nothing(tmp_path):
     write_pass(tmp_path, "val", [frame_result([(0, 0, 9, 9, 0)], [(50, 50, 90, 90, 0, 0.4)])])
     path = write_pass(tmp_path, "test", results(0))
