@@ -141,7 +141,6 @@ def test_another_data_set_may_use_the_names_of_the_validation_frames_and_patient
     the_very_frames = write_pass(tmp_path, "ext", results(1)[:9], label="ext")
     assert validation_pass(load(the_very_frames)) is None
 
-
     elsewhere = write_pass(tmp_path, "test", alike, label="other_split1_test")
     write_pass(tmp_path, "val", results(1), label="set_split1_val")
     assert validation_pass(load(elsewhere)) is not None
