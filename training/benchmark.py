@@ -67,8 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", type=int, default=1, help="split number (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="settings of both sides")
-    parser.add_argument("--epochs", type=whole_from(1), help="speed: a trainer's epochs in each round, the first of them left "
-                        "out (default: 3, on CUDA 6); accuracy: of each training (default: the config's)")  # fmt: skip
+    parser.add_argument("--epochs", type=whole_from(1), help="speed: a trainer's epochs in each round, the first of "
+                        "them left out (default: 3, on CUDA 6); accuracy: of each training (default: the "
+                        "config's)")  # fmt: skip
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write JSON and CSV there, after each measurement")
     speed = parser.add_argument_group("speed")
     speed.add_argument("--sizes", nargs="+", type=_size, default=[(320, 8)], metavar="SIDExBATCH",
