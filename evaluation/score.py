@@ -64,10 +64,11 @@ def chosen_threshold(stored: Any, validation: Any | None, scoring: Any) -> Any:
         return Threshold(DEFAULT_THRESHOLD, f"infer.py's default: {why}")
     point = best_f1(validation.results, scoring.iou_thresh, scoring.eval.max_det)
     value = point.threshold
-    if value is None or not point.f1:  # without a hit all thresholds are equally bad
+    if value is None:
         return Threshold(DEFAULT_THRESHOLD, "infer.py's default: nothing on the validation frames decides")
     own = validation.path == stored.path
-    return Threshold(value, "best F1 on these very frames" if own else "best F1 on validation frames", own)
+    where = "these very frames" if own else "validation frames"
+    return Threshold(value, f"best F1 on {where}" + ("" if point.f1 else ", where nothing was hit: F1 0"), own)
 
 
 def validation_pass(stored: Any) -> Any | None:

@@ -157,12 +157,12 @@ def test_notes_of_an_earlier_scoring_do_not_stay(tmp_path):
     assert "missing for it" not in record_file.read_text()
 
 
-def test_validation_frames_without_a_hit_choose_nothing(tmp_path):
+def test_validation_frames_without_a_hit_are_said_to_be_so(tmp_path):
     write_pass(tmp_path, "val", [frame_result([(0, 0, 9, 9, 0)], [(50, 50, 90, 90, 0, 0.4)])])
     path = write_pass(tmp_path, "test", results(0))
     numbers = score(load(path), validation_pass(load(path)))
-    assert (numbers["best_threshold"], numbers["sweep"]["setting"]) == (DEFAULT_THRESHOLD, None)
-    assert "nothing on the validation frames decides" in numbers["threshold_origin"]
+    assert numbers["sweep"]["setting"] is None
+    assert numbers["threshold_origin"] == "best F1 on validation frames, where nothing was hit: F1 0"
 
 
 def test_numbers_of_other_weights_are_not_taken_over(tmp_path):
