@@ -51,8 +51,8 @@ class Scoring:
         section = EvalSection.model_validate(values["eval"])
         if not isinstance(values["names"], list):
             raise ValueError("names must be a list")
-        floats = [float(values[name]) for name in ("iou_thresh", "conf_thresh")]
-        return Scoring(tuple(values["names"]), *floats, int(values["imgsz"]), section)
+        iou_thresh, conf_thresh = (float(values[name]) for name in ("iou_thresh", "conf_thresh"))
+        return Scoring(tuple(values["names"]), iou_thresh, conf_thresh, int(values["imgsz"]), section)
 
 
 def headline_statistics(
