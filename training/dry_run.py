@@ -28,7 +28,8 @@ def require_prepared(dataset: DatasetSection, split: int, config_path: str) -> N
         known = f" (found: {', '.join(there)})" if there else ""
         raise InputError(
             f"{dataset.split_list(split, missing[0])}: no such split list{known}; put your frames into {dataset.raw} "
-            f"and run `python -m data_utils.prepare --config {shlex.quote(config_path)}`, or run `make demo` for drawn data"
+            f"and run `python -m data_utils.prepare --config {shlex.quote(config_path)}`, or run `make demo` for drawn "
+            "data"
         )
     if not dataset.train_list(split).is_file():
         raise InputError(
