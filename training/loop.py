@@ -162,7 +162,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         """
         started = time.monotonic()
         try:
-            with RunReport(self, silent=not distributed.is_main()) as report, StopSignal() as stop:
+            with StopSignal() as stop, RunReport(self, silent=not distributed.is_main()) as report:
                 while self.progress.epoch < self.config.epochs and not self._out_of_patience():
                     row = self._train_one_epoch(report, stop)
                     self._finish_epoch(row | self._validate(), report)
