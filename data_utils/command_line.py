@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -17,3 +18,14 @@ def overrides_last(arguments: Sequence[str] | None = None) -> list[str]:
     words = sys.argv[1:] if arguments is None else arguments
     overrides = [word for word in words if _OVERRIDE.match(word)]
     return [*(word for word in words if not _OVERRIDE.match(word)), "--", *overrides]
+
+
+def whole_from(least: int) -> Callable[[str], int]:
+    """Return a `type` for argparse: a whole number of at least `least`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}': a whole number from {least}")
+        return int(text)
+
+    return read

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data_utils.command_line import whole_from
 from data_utils.errors import run_command
 
 PATIENTS = 95  # of the paper's test set
@@ -123,11 +124,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--studies", type=int, default=500, help="default: %(default)s")
-    parser.add_argument("--resamples", type=int, default=400, help="in each study (default: %(default)s)")
-    parser.add_argument("--patients", type=int, default=PATIENTS, help="in each study (default: %(default)s)")
+    parser.add_argument("--studies", type=whole_from(1), default=500, help="default: %(default)s")
+    parser.add_argument("--resamples", type=whole_from(2), default=400, help="in each study (default: %(default)s)")
+    parser.add_argument("--patients", type=whole_from(2), default=PATIENTS, help="in each study (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--jobs", type=whole_from(1), default=2, help="processes (default: %(default)s)")
     parser.add_argument("--save", type=Path, metavar="CSV", help="also write the table there")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     from data_utils.atomic import write_csv

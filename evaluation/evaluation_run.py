@@ -19,7 +19,7 @@ from evaluation.metrics import model_metrics, reconstruction_metrics
 from evaluation.paper import paper_notes, paper_values
 from evaluation.prediction_file import StoredPass, load, truth_path
 from evaluation.report import csv_rows, format_report
-from evaluation.score import evaluation_path, score, validation_pass
+from evaluation.score import NO_CHOICE, evaluation_path, score, validation_pass
 from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
 from evaluation.stored_pass import LoadedModel, run_and_store
 from models.weights import load_model, pick_device
@@ -102,10 +102,10 @@ def _validation(
         return validation, []
     split = loaded.meta.get("split") or stored.about["split"]
     try:
-        path, _, _ = run_and_store(loaded, config, split, "val", stored.path.parent, progress)
+        run_and_store(loaded, config, split, "val", stored.path.parent, progress)
     except InputError as error:
-        return None, [f"No threshold could be chosen on validation frames: {error}"]
-    return load(path), []
+        return None, [f"{NO_CHOICE}: {error}"]
+    return validation_pass(stored), []  # by the rule of evaluation.score, so that both give the same numbers
 
 
 def _save(record: Mapping[str, Any], json_file: Path, save_csv: bool) -> tuple[Path, ...]:

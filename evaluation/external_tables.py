@@ -65,7 +65,7 @@ def find_records(places: Iterable[Path], external: str) -> Found:
         found.records[key] = record
     if n_replaced:
         found.notes.append(f"{n_replaced} older evaluations of the same cells were left out.")
-    others = sorted({str(r["config"]["pretrain"]) for r in found.records.values()} - {"coco"})
+    others = sorted({r["config"]["pretrain"] or "random weights" for r in found.records.values()} - {"coco"})
     if others:
         found.notes.append(f"The paper's detectors start from COCO weights; ours also from: {', '.join(others)}.")
     sets = sorted({r["config"]["dataset"]["name"] for r in found.records.values()})

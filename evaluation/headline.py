@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from data_utils.config_sections import Config, EvalSection
 from data_utils.types import FloatArray, FrameResult, IntArray
 from evaluation.average_precision import RankedHits, rank_hits, ratio, weighted_ap
 from evaluation.bootstrap import Interval, Statistic, intervals, units_of
-from evaluation.coco import IOU_THRESHOLDS, area_ranges, check_class_ids
+from evaluation.coco import IOU_THRESHOLDS, RECALL_AT, area_ranges, check_class_ids
 from evaluation.froc import FALSE_ALARM_RATES, HITS, rate_name, sensitivity_at
 from evaluation.match_table import Criterion, MatchTable, match_frames
 from evaluation.operating_points import FrameCounts, frame_counts
@@ -47,9 +47,12 @@ class Scoring:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Scoring:
-        """Read back what `as_dict` gave."""
+        """Read back what `as_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
         section = EvalSection.model_validate(values["eval"])
-        return Scoring(tuple(values["names"]), values["iou_thresh"], values["conf_thresh"], values["imgsz"], section)
+        if not isinstance(values["names"], list):
+            raise ValueError("names must be a list")
+        iou_thresh, conf_thresh = (float(values[name]) for name in ("iou_thresh", "conf_thresh"))
+        return Scoring(tuple(values["names"]), iou_thresh, conf_thresh, int(values["imgsz"]), section)
 
 
 def headline_statistics(
@@ -57,10 +60,10 @@ def headline_statistics(
 ) -> dict[str, Statistic]:
     """Return {name: statistic} over weights [R, U] of the units that `units` int64 [S] numbers.
 
-    "ap50" and its kin are at scoring.iou_thresh; "ap50_area" is the area under the whole curve. precision, recall, f1,
-    patient_sensitivity, fp_per_frame, healthy_fp_per_frame and healthy_clean count detections above `threshold`.
-    "froc_<rate>" is the sensitivity at that many false alarms a frame, with scoring.eval.froc_hit as a hit;
-    "froc_mean" the mean of them.
+    "ap50" and its kin are at scoring.iou_thresh; "ap50_area" is the area under the whole curve; "ar_<n>" is COCO's
+    average recall with n detections. precision, recall, f1, patient_sensitivity, fp_per_frame, healthy_fp_per_frame
+    and healthy_clean count detections above `threshold`. "froc_<rate>" is the sensitivity at that many false alarms a
+    frame, with scoring.eval.froc_hit as a hit; "froc_mean" the mean of them.
     """
     nc, ranges = len(scoring.names), area_ranges(scoring.eval.size_cutoffs)
     check_class_ids(results, nc)
@@ -75,6 +78,8 @@ def headline_statistics(
         "ap50_area": partial(_mean_ap, by_class[0], definition="area"),
         "map50_95": partial(_mean_ap, [hits for row in by_class[first_iou:] for hits in row]),
     }
+    ious = range(first_iou, len(criteria))
+    statistics |= {f"ar_{count}": _average_recall(table, ious, nc, count, units) for count in RECALL_AT}
     if nc > 1:
         statistics |= {f"ap50[{name}]": partial(weighted_ap, by_class[0][k]) for k, name in enumerate(scoring.names)}
     statistics |= threshold_statistics(results, frame_counts(table, 0, threshold), units)
@@ -137,6 +142,29 @@ def _mean_ap(hits: Sequence[RankedHits], weights: FloatArray, definition: str = 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # mean of nothing: NaN is what is wanted
         return np.nanmean(values, axis=0)
+
+
+def _average_recall(table: MatchTable, rows: Iterable[int], nc: int, most: int, units: IntArray) -> Statistic:
+    """Return the mean over criteria `rows` and classes of the share that the best `most` of a frame and class find."""
+    found, truth = [], []
+    for row in rows:
+        hits = table.hits(row) & (table.ranks < most)
+        for k in range(nc):
+            own, true = hits & (table.class_ids == k), table.counted[row] & (table.truth_class_ids == k)
+            found.append(_by_unit(_per_frame(table.frames[own], units), units))
+            truth.append(_by_unit(_per_frame(table.truth_frames[true], units), units))
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        shares = ratio(weights @ np.array(found).T, weights @ np.array(truth).T)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # mean of nothing: NaN is what is wanted
+            return np.nanmean(shares, axis=1)
+
+    return statistic
+
+
+def _per_frame(frames: IntArray, units: IntArray) -> IntArray:
+    return np.bincount(frames, minlength=len(units)).astype(np.int64)
 
 
 def _froc_statistics(hits: RankedHits, units: IntArray) -> dict[str, Statistic]:

@@ -23,9 +23,11 @@ from data_utils.errors import InputError
 from data_utils.manifest import ManifestRow
 from data_utils.splits import hashed_id
 from data_utils.types import Detections, FloatArray, FrameResult
+from evaluation.headline import Scoring
 
 KIND, TRUTH_KIND, VERSION = "sre-yolo predictions", "sre-yolo truth", 1
 NO_PATIENT = "unknown"
+TORN, LOST = "the last line is torn and was left out.", "frames are missing for it: numbers are of"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +88,9 @@ def load(path: Path) -> StoredPass:
     if lost and (not torn or set(both) != set(list(truths)[: len(both)])):
         raise InputError(f"{path}: {lost} frames of {truth_file.name} are missing; run evaluate.py again")
     torn_files = [file.name for file, is_torn in ((path, torn), (truth_file, truth_torn)) if is_torn]
-    notes = [f"{name}: the last line is torn and was left out." for name in torn_files]
+    notes = [f"{name}: {TORN}" for name in torn_files]
     if torn_files:
-        notes.append(f"{max(lost, len(extra))} frames are missing for it: numbers are of {len(both)} frames.")
+        notes.append(f"{max(lost, len(extra))} {LOST} {len(both)} frames.")
     results = [_result(frames[name], truths[name]) for name in both]
     _check_classes(results, n_classes, path)
     return StoredPass(about, results, tuple(notes), path)
@@ -98,6 +100,8 @@ def require_origin(stored: StoredPass) -> None:
     """Raise InputError when the first line does not say which weights, list and run the pass is of."""
     if missing := [name for name in _ORIGIN if name not in stored.about]:
         raise InputError(f"{stored.path}:1: lacks {', '.join(missing)}; run evaluate.py again")
+    if not isinstance(stored.about["results_dir"], str):
+        raise InputError(f"{stored.path}:1: results_dir must be a folder's path; run evaluate.py again")
 
 
 def _truth_line(result: FrameResult) -> dict[str, Any]:
@@ -223,7 +227,12 @@ def _check_head(about: Mapping[str, Any], path: Path) -> int:
         missing.append("scoring")
     if missing:
         raise InputError(f"{path}:1: lacks {', '.join(missing)}; run evaluate.py again")
-    return len(about["scoring"]["names"])
+    try:
+        if not isinstance(about.get("notes", []), list):
+            raise ValueError("notes must be a list")
+        return len(Scoring.from_dict(about["scoring"]).names)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}:1: not the settings evaluate.py writes ({error}); run evaluate.py again") from None
 
 
 def _check_classes(results: Sequence[FrameResult], n_classes: int, path: Path) -> None:

@@ -188,7 +188,9 @@ def _confusion_table(metrics: Mapping[str, Any]) -> str:
 
 
 def _standing_notes(metrics: Mapping[str, Any]) -> list[str]:
-    pixels = "original frame's" if metrics["size_reference"] == "original" else f"{metrics['imgsz']} px input's"
+    side = metrics["imgsz"]
+    references = {"original": "original frame's", "input": f"{side} px input's", "hr": f"{2 * side} px HR target's"}
+    pixels = references[metrics["size_reference"]]
     notes = [
         f"{metrics['n_frames']} frames, {metrics['n_boxes']} boxes. Frames without a box: {metrics['n_healthy']}, of "
         f"these with a detection at the threshold: {metrics['n_healthy_alarmed']}.",

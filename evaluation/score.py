@@ -19,6 +19,7 @@ from data_utils.atomic import write_text
 from data_utils.errors import InputError, run_command
 from data_utils.saved_json import read_saved_json
 
+NO_CHOICE = "No threshold could be chosen on validation frames"
 DEFAULT_THRESHOLD = 0.25  # infer.py's, where no validation frames say otherwise
 
 
@@ -59,12 +60,15 @@ def chosen_threshold(stored: Any, validation: Any | None, scoring: Any) -> Any:
     from evaluation.operating_points import Threshold, best_f1
 
     if validation is None:
-        return Threshold(DEFAULT_THRESHOLD, "infer.py's default: there are no validation predictions of these weights")
-    value = best_f1(validation.results, scoring.iou_thresh, scoring.eval.max_det).threshold
+        why = "there are no validation predictions of these weights on other frames"
+        return Threshold(DEFAULT_THRESHOLD, f"infer.py's default: {why}")
+    point = best_f1(validation.results, scoring.iou_thresh, scoring.eval.max_det)
+    value = point.threshold
     if value is None:
         return Threshold(DEFAULT_THRESHOLD, "infer.py's default: nothing on the validation frames decides")
     own = validation.path == stored.path
-    return Threshold(value, "best F1 on these very frames" if own else "best F1 on validation frames", own)
+    where = "these very frames" if own else "validation frames"
+    return Threshold(value, f"best F1 on {where}" + ("" if point.f1 else ", where nothing was hit: F1 0"), own)
 
 
 def validation_pass(stored: Any) -> Any | None:
@@ -79,14 +83,32 @@ def validation_pass(stored: Any) -> Any | None:
     if about["data"] == "val":
         return stored
     trained_split = about.get("trained_split") or about["split"]
-    own = {result.stem for result in stored.results} | {result.group for result in stored.results if result.group}
     for path in sorted(stored.path.parent.glob("predictions_*.jsonl")):
         other = read_about(path)
         if other.get("data") == "val" and other.get("split") == trained_split and _same_settings(about, other):
             validation = load(path)
-            if not any(result.stem in own or result.group in own for result in validation.results):
+            if not _overlap(stored, validation):
                 return validation
     return None
+
+
+def _overlap(stored: Any, validation: Any) -> bool:
+    """Return whether two passes share a frame or a group.
+
+    Other data sets may use the same names (P001, 0001.jpg) for others: there a shared frame has equal boxes too.
+    """
+    if _of_one_set(stored.about, validation.about):
+        own = {result.stem for result in stored.results} | {result.group for result in stored.results if result.group}
+        return any(result.stem in own or result.group in own for result in validation.results)
+    boxes = {result.stem: result.truth_xyxy.tolist() for result in stored.results if len(result.truth_xyxy)}
+    return any(boxes.get(result.stem) == result.truth_xyxy.tolist() for result in validation.results)
+
+
+def _of_one_set(about: dict[str, Any], other: dict[str, Any]) -> bool:
+    from evaluation.evaluation_set import PARTS
+
+    names = [str(one.get("label")).rpartition(f"_split{one.get('split')}_{one['data']}")[0] for one in (about, other)]
+    return about["data"] in PARTS and not (all(names) and names[0] != names[1])
 
 
 def _same_settings(about: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -111,7 +133,7 @@ def rescore(path: Path) -> tuple[str, Path]:
     """Score one prediction file and rewrite its evaluation; return the table and the JSON file."""
     from evaluation.prediction_file import load, require_origin
     from evaluation.report import format_report
-    from evaluation.scoring_ledger import SENTENCE, is_spent_by_scoring, note_scoring
+    from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
 
     stored = load(path)
     require_origin(stored)
@@ -119,7 +141,7 @@ def rescore(path: Path) -> tuple[str, Path]:
     record_file = evaluation_path(path)
     record = _old_record(record_file, about["weights_sha256"])
     metrics = record.get("metrics", {}) | score(stored, validation_pass(stored))
-    old = [note for note in record.get("notes", []) if not note.startswith(SENTENCE)]
+    old = [note for note in record.get("notes", []) if not _is_of_one_scoring(note)]
     notes = list(dict.fromkeys([*stored.notes, *about.get("notes", []), *old]))
     if is_spent_by_scoring(about["data"]):
         command = f"python -m evaluation.score {shlex.quote(str(path))}"
@@ -129,6 +151,14 @@ def rescore(path: Path) -> tuple[str, Path]:
     write_text(record_file, json.dumps(record, indent=1, allow_nan=False) + "\n")
     paper = record.get("paper", {})
     return format_report(metrics, f"{about['weights']} on {about['label']}", paper, notes), record_file
+
+
+def _is_of_one_scoring(note: str) -> bool:
+    """Return whether a note speaks of the scoring it was written at alone, not of the model or the data."""
+    from evaluation.prediction_file import LOST, TORN
+    from evaluation.scoring_ledger import SENTENCE
+
+    return note.startswith((SENTENCE, NO_CHOICE)) or note.endswith(TORN) or LOST in note
 
 
 def evaluation_path(predictions: Path) -> Path:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_utils.command_line import whole_from
 from data_utils.errors import InputError, run_command
 
 N_FRAMES, N_DETECTIONS, N_CLASSES = 5000, 20, 3
@@ -134,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: %(default)s)")
+    parser.add_argument("--rounds", type=whole_from(1), default=3, help="turns of each side (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--save", type=Path, metavar="JSON", help="also write the numbers there")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)

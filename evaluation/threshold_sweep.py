@@ -39,8 +39,8 @@ def sweep(results: Sequence[FrameResult], scoring: Scoring) -> list[dict[str, An
 
 
 def best_setting(rows: Sequence[dict[str, Any]]) -> Setting | None:
-    """Return the setting with the highest F1, the first among equals; None where F1 is not defined."""
-    defined = [row for row in rows if row["f1"] is not None]
+    """Return the setting with the highest F1, the first among equals; None where no setting has a hit."""
+    defined = [row for row in rows if row["f1"]]
     best = max(defined, key=lambda row: row["f1"], default=None)
     return None if best is None else Setting(best["conf"], best["nms_iou"])
 

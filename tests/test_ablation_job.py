@@ -99,3 +99,19 @@ def test_results_that_cannot_be_written_stop_the_job(jobs: dict[str, Job], capsy
     assert attempt(job).state == "stopped"
     noted(job, Outcome("running"))
     assert "the state is not written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("resumed_at", "seconds"), [(None, 90.0), ({"epoch": 0}, 90.0), ({"epoch": 4}, None)])
+def test_the_time_of_a_resumed_training_is_not_told(
+    jobs: dict[str, Job], resumed_at: dict | None, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    job = jobs["fine"]
+    job.run_dir.mkdir(parents=True)
+    result = {"epochs_trained": 5, "best_epoch": 2, "seconds": 90.0}
+    record = {"result": result} | ({"resumed_at": resumed_at} if resumed_at else {})
+    (job.run_dir / "run.json").write_text(json.dumps(record))
+    done = SimpleNamespace(files=[job.run_dir / "eval.json"], metrics={"ap50": 0.5, "fps": 1.0, "gflops": 1.0})
+    monkeypatch.setattr("evaluation.evaluation_run.evaluate_checkpoint", lambda *_, **__: done)
+    assert ablation_job._evaluated(job)["seconds"] == seconds

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_score import results, write_pass
 
@@ -15,8 +17,6 @@ from evaluation.prediction_file import load
 @pytest.fixture
 def runs(tmp_path):
     """Two models on three splits: the second finds only what it is sure of."""
-    from dataclasses import replace
-
     for split in (1, 2, 3):
         frames = results(split)
         sure = [replace(r, detections=r.detections.above(0.7)) for r in frames]
@@ -45,6 +45,14 @@ def test_three_splits_say_that_wilcoxon_cannot_decide(runs, capsys):
     out = capsys.readouterr().out
     assert "over 3 splits cannot give a p below 0.25: it cannot show a difference at the 5 % level" in out
     assert out.count("20 resamples of them") == 3
+
+
+def test_the_least_p_is_that_of_the_measures_defined_on_every_split(runs, capsys):
+    healthy = [replace(r, truth_xyxy=np.zeros((0, 4)), truth_class_ids=np.zeros(0, dtype=int)) for r in results(3)]
+    for name in ("a", "b"):
+        write_pass(runs / f"{name}3", "test", healthy, weights=name)
+    main([str(runs / "a{split}"), str(runs / "b{split}"), "--splits", "1", "2", "3", "--resamples", "0"])
+    assert "over 3 splits cannot give a p below 0.25" in capsys.readouterr().out
 
 
 def test_what_cannot_be_compared_is_one_clear_line(runs):

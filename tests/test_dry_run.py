@@ -43,6 +43,7 @@ def test_what_learns_and_how_fast_is_told(tiny_prepared: PreparedSet) -> None:
     assert "loss       0.1 L_SR, no detection terms" in text
     assert "weights: b.pt (no such file)" in text
     resumed = describe_run(branch_alone, 1, "those of a run", resumed=True)
+    assert "<time>" not in resumed  # it goes on where it is
     assert resumed.count("weights: those of a run") == 2
 
 

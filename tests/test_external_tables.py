@@ -76,7 +76,7 @@ def test_the_newest_of_several_counts_and_torn_files_are_named(tmp_path):
     notes = " ".join(found.notes)
     assert "eval_torn.json: not a whole evaluation" in notes
     assert "1 older evaluations" in notes
-    assert "ours also from: None" in notes
+    assert "ours also from: random weights" in notes
 
 
 def test_undefined_values_are_said_to_be_so(tmp_path):

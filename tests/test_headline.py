@@ -33,8 +33,20 @@ def test_values_are_those_of_the_modules_they_come_from():
     assert [headline[f"ap50[{name}]"].value for name in ("lesion", "polyp")] == pytest.approx(scored.ap_by_class)
     for name in ("precision", "recall", "f1"):
         assert headline[name].value == pytest.approx(getattr(point, name))
-    for name in ("ap50", "recall", "froc_1", "fp_per_frame"):
+    for count in (1, 10, 100):
+        assert headline[f"ar_{count}"].value == pytest.approx(scored.recall_at[count])
+    for name in ("ap50", "ar_10", "recall", "froc_1", "fp_per_frame"):
         assert headline[name].low <= headline[name].value <= headline[name].high
+
+
+def test_a_patient_drawn_twice_gives_the_recall_of_frames_that_stand_twice():
+    results = random_results(np.random.default_rng(3), n_frames=12, nc=2, n_patients=4)
+    units, _ = units_of(results)
+    again = [replace(r, stem=f"{r.stem} again") for r, unit in zip(results, units, strict=True) if unit == 0]
+    statistics = headline_statistics(results, scoring(), 0.4, units)
+    scored = average_precision([*results, *again], 2).recall_at
+    for count in (1, 10, 100):
+        assert statistics[f"ar_{count}"](np.array([[2.0, 1, 1, 1]])) == pytest.approx(scored[count])
 
 
 def test_patients_and_healthy_frames_by_hand():

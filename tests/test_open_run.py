@@ -79,6 +79,12 @@ def test_a_finished_run_and_one_at_work_are_left_alone(config: Config) -> None:
     assert record["resumed_at"] == {"epoch": 1, "changes": ["settings: epochs 1 -> 2"]}
     assert load_config(done.run_dir / "config.yaml").epochs == 2
 
+    before = contents(done.run_dir)
+    for fewer in (config, override_config(config, ["epochs=1"])):
+        with pytest.raises(InputError, match=r"2 epochs are trained and epochs = [12]: nothing is left to train"):
+            trainer(fewer, resume=done.run_dir, accept_changes=True)
+    assert contents(done.run_dir) == before
+
     (done.run_dir / "run.json").write_text("{}")
     lock, before = RunLock(done.run_dir), contents(done.run_dir)
     with pytest.raises(InputError, match=r"process \d+ on .* works in this run folder"):

@@ -146,6 +146,19 @@ def test_a_first_line_that_lacks_something_is_refused(stored, key):
         require_origin(load(path))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("names", 5), ("eval", {"resamples": "many"}), ("eval", [1]), ("iou_thresh", "x")]
+)
+def test_settings_that_cannot_be_meant_are_refused(stored, key, value):
+    path = stored[1][0]
+    head, _, rest = path.read_text().partition("\n")
+    values = json.loads(head)
+    values["scoring"][key] = value
+    path.write_text(json.dumps(values) + "\n" + rest)
+    with pytest.raises(InputError, match=":1: not the settings"):
+        load(path)
+
+
 def test_what_other_programs_write_is_read(stored):
     results, (path, truth) = stored
     for file in (path, truth):

@@ -57,6 +57,11 @@ def test_the_report_names_what_its_numbers_rest_on():
     assert "nan" not in text.lower()
 
 
+@pytest.mark.parametrize(("reference", "words"), [("input", "96 px input's"), ("hr", "192 px HR target's")])
+def test_the_pixels_that_sizes_are_counted_in_are_named(reference, words):
+    assert f"counted in the {words} pixels" in format_report(full_metrics(f"eval.size_reference={reference}"), "t")
+
+
 def test_the_paper_has_no_column_where_it_has_no_value():
     assert "paper" not in format_report(full_metrics(), "t")
 

@@ -29,6 +29,11 @@ def test_every_class_and_colour_used_is_defined():
     assert set(re.findall(r"var\((--[\w-]+)\)", STYLE)) <= set(re.findall(r"(--[\w-]+):", STYLE))
 
 
+def test_a_caption_of_a_table_wider_than_a_phone_is_read_whole():
+    assert "<caption><span>" in TEMPLATE
+    assert re.search(r"caption span \{ position: sticky;[^}]*max-width: calc\(100vw", STYLE)
+
+
 def luminance(colour):
     parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]

@@ -129,6 +129,42 @@ def test_validation_frames_that_are_scored_themselves_choose_no_threshold(tmp_pa
     assert validation_pass(load(path)) is None  # detections kept by another rule
 
 
+def test_another_data_set_may_use_the_names_of_the_validation_frames_and_patients(tmp_path):
+    write_pass(tmp_path, "val", results(1))
+    alike = [
+        replace(other, stem=own.stem, patient_id=own.patient_id, group=own.group)
+        for own, other in zip(results(1), results(0), strict=True)
+    ]
+    external = write_pass(tmp_path, "ext", alike, label="ext")
+    assert score(load(external), validation_pass(load(external)))["threshold_origin"] == "best F1 on validation frames"
+    assert validation_pass(load(write_pass(tmp_path, "test", alike))) is None
+    the_very_frames = write_pass(tmp_path, "ext", results(1)[:9], label="ext")
+    assert validation_pass(load(the_very_frames)) is None
+
+    elsewhere = write_pass(tmp_path, "test", alike, label="other_split1_test")
+    write_pass(tmp_path, "val", results(1), label="set_split1_val")
+    assert validation_pass(load(elsewhere)) is not None
+
+
+def test_notes_of_an_earlier_scoring_do_not_stay(tmp_path):
+    path = write_pass(tmp_path, "test", results(0))
+    whole = path.read_text()
+    path.write_text(whole[:-20])
+    assert "1 frames are missing for it" in rescore(path)[0]
+    path.write_text(whole)
+    report, record_file = rescore(path)
+    assert "torn" not in report
+    assert "missing for it" not in record_file.read_text()
+
+
+def test_validation_frames_without_a_hit_are_said_to_be_so(tmp_path):
+    write_pass(tmp_path, "val", [frame_result([(0, 0, 9, 9, 0)], [(50, 50, 90, 90, 0, 0.4)])])
+    path = write_pass(tmp_path, "test", results(0))
+    numbers = score(load(path), validation_pass(load(path)))
+    assert numbers["sweep"]["setting"] is None
+    assert numbers["threshold_origin"] == "best F1 on validation frames, where nothing was hit: F1 0"
+
+
 def test_numbers_of_other_weights_are_not_taken_over(tmp_path):
     path = write_pass(tmp_path, "val", results(0))
     evaluation_path(path).write_text(json.dumps({"weights_sha256": "other", "metrics": {"fps": 99.0}}))

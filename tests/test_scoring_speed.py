@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from evaluation import coverage_study, scoring_speed
 from evaluation.scoring_speed import draw, time_ap, time_bootstrap
 
 
@@ -18,3 +20,18 @@ def test_the_bootstrap_covers_every_headline_number():
     numbers = time_bootstrap(draw(np.random.default_rng(0), 12, 5, 1, 4), rounds=1)
     assert (numbers["n_patients"], numbers["n_resamples"]) == (4, 2000)
     assert numbers["n_numbers"] > 10
+
+
+@pytest.mark.parametrize(
+    ("main", "words"),
+    [
+        (scoring_speed.main, ["--rounds", "0"]),
+        (coverage_study.main, ["--studies", "0"]),
+        (coverage_study.main, ["--patients", "1"]),
+        (coverage_study.main, ["--resamples", "-3"]),
+    ],
+)
+def test_counts_that_measure_nothing_are_refused(main, words, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "a whole number from" in capsys.readouterr().err

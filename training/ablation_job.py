@@ -140,7 +140,8 @@ def _evaluated(job: Job) -> dict[str, Any]:
     from evaluation.evaluation_run import evaluate_checkpoint
     from training.run_folder import read_record
 
-    config, trained = job.config(), read_record(job.run_dir)["result"]
+    config, record = job.config(), read_record(job.run_dir)
+    trained, resumed_at = record["result"], record.get("resumed_at", {})
     best, files, test = job.run_dir / "best.pt", {}, {}
     for data in ("test", *config.dataset.external):
         given = [f"dataset.external={json.dumps(config.model_dump(mode='json')['dataset']['external'])}"]
@@ -158,7 +159,8 @@ def _evaluated(job: Job) -> dict[str, Any]:
         "epochs": config.epochs,
         "epochs_trained": trained["epochs_trained"],
         "best_epoch": trained["best_epoch"],
-        "seconds": trained["seconds"],
+        # A resumed run knows the time of its last part alone, which is not what the training took.
+        "seconds": None if resumed_at.get("epoch") else trained["seconds"],
         **{name: test[name] for name in ("ap50", "fps", "gflops")},
         "run": Path(os.path.relpath(job.run_dir, job.results_dir)).as_posix(),
         "evaluations": files,

@@ -2,6 +2,7 @@
 
     python -m training.benchmark [speed] [--sizes 320x8 640x16] [--rounds 3] [--compile] [--save FOLDER]
     python -m training.benchmark accuracy [--seeds 0 1 2] [--epochs 40] [--jobs 6] [--save FOLDER]
+    python -m training.benchmark ledger | branches [--help]      the SR branch's price, and what cheaper ones give
 
 speed measures in turn: ultralytics' trainer, ours without the branch, the bare steps (forward, loss, backward and
 optimiser step on batches in memory), and the loader alone. accuracy trains both and scores both with our evaluation.
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_utils.command_line import whole_from
 from data_utils.errors import EXIT_FAULT, EXIT_OK, InputError, run_command
 
 
@@ -65,21 +67,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", type=int, default=1, help="split number (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", help="settings of both sides")
-    parser.add_argument("--epochs", type=_count, help="speed: a trainer's epochs in each round, the first of them left "
-                        "out (default: 3, on CUDA 6); accuracy: of each training (default: the config's)")  # fmt: skip
+    parser.add_argument("--epochs", type=whole_from(1), help="speed: a trainer's epochs in each round, the first of "
+                        "them left out (default: 3, on CUDA 6); accuracy: of each training (default: the "
+                        "config's)")  # fmt: skip
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="write JSON and CSV there, after each measurement")
     speed = parser.add_argument_group("speed")
     speed.add_argument("--sizes", nargs="+", type=_size, default=[(320, 8)], metavar="SIDExBATCH",
                        help="sides in pixels and batch sizes (default: 320x8)")  # fmt: skip
-    speed.add_argument("--rounds", type=_count, default=3, help="turns of each side (default: %(default)s)")
+    speed.add_argument("--rounds", type=whole_from(1), default=3, help="turns of each side (default: %(default)s)")
     speed.add_argument("--seconds", type=float, help="of bare steps and loading in a round (default: 6, on CUDA 2)")
-    speed.add_argument("--frames", type=_count, help="training frames used at most (default: all, in whole batches)")
+    speed.add_argument(
+        "--frames", type=whole_from(1), help="training frames used at most (default: all, in whole batches)"
+    )
     speed.add_argument("--precisions", nargs="+", choices=("fp32", "bf16"),
                        help="default: fp32 and native bf16 at the first size, the faster one at others")  # fmt: skip
     speed.add_argument("--compile", action="store_true", help="also with torch.compile (run.compile)")
     accuracy = parser.add_argument_group("accuracy")
     accuracy.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    accuracy.add_argument("--jobs", type=_count, default=1, help="trainings at a time (default: %(default)s)")
+    accuracy.add_argument("--jobs", type=whole_from(1), default=1, help="trainings at a time (default: %(default)s)")
     return parser
 
 
@@ -88,12 +93,6 @@ def _size(text: str) -> tuple[int, int]:
     if not (side.isdigit() and batch.isdigit() and int(side) >= 32 and int(side) % 32 == 0 and int(batch) > 0):
         raise argparse.ArgumentTypeError(f"'{text}': write SIDExBATCH, the side a multiple of 32, such as 320x8")
     return int(side), int(batch)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}': a whole number above 0")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 from data_utils.config_sections import Config
@@ -27,12 +28,13 @@ def require_prepared(dataset: DatasetSection, split: int, config_path: str) -> N
         known = f" (found: {', '.join(there)})" if there else ""
         raise InputError(
             f"{dataset.split_list(split, missing[0])}: no such split list{known}; put your frames into {dataset.raw} "
-            f"and run `python -m data_utils.prepare --config {config_path}`, or run `make demo` for drawn data"
+            f"and run `python -m data_utils.prepare --config {shlex.quote(config_path)}`, or run `make demo` for drawn "
+            "data"
         )
     if not dataset.train_list(split).is_file():
         raise InputError(
             f"{dataset.train_list(split)}: no such list, and dataset.balanced = true trains on it; run "
-            f"`python -m data_utils.balance --config {config_path} --split {split}`"
+            f"`python -m data_utils.balance --config {shlex.quote(config_path)} --split {split}`"
         )
 
 
@@ -91,7 +93,7 @@ def describe_run(config: Config, split: int, weights: str | None, *, resumed: bo
         f"loss       {_loss(config)}",
         f"schedule   {config.epochs} epochs of {steps} batches of {config.batch_size}, {config.optimizer} "
         f"lr {config.lr0:g} -> {config.lr0 * config.lrf:g}, patience {config.patience}",
-        f"output     {run_dir}",
+        f"output     {'the folder of that run' if resumed else run_dir}",
         "dry run: nothing was trained or written",
     ]
     return "\n".join(lines)

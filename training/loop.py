@@ -157,12 +157,12 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     def fit(self) -> dict[str, Any]:
         """Train until the last epoch, or until `patience` epochs brought no better validation score.
 
-        Returns {"run_dir", "best", "best_epoch", <score.key>, "epochs_trained", "seconds"}. A signal stops it
-        at a batch edge with InterruptedRun, a loss that is not finite with NonFiniteLossError, before it is followed.
+        Returns {"run_dir", "best", "best_epoch", <score.key>, "epochs_trained", "seconds"} (since it began or went
+        on). A signal stops it at a batch edge: InterruptedRun; a loss not finite, before it: NonFiniteLossError.
         """
         started = time.monotonic()
         try:
-            with RunReport(self, silent=not distributed.is_main()) as report, StopSignal() as stop:
+            with StopSignal() as stop, RunReport(self, silent=not distributed.is_main()) as report:
                 while self.progress.epoch < self.config.epochs and not self._out_of_patience():
                     row = self._train_one_epoch(report, stop)
                     self._finish_epoch(row | self._validate(), report)
@@ -203,7 +203,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
         lines = [
             epochs_table(self.run_dir, {"best": result["best_epoch"], "last": result["epochs_trained"]}),
             f"best validation {self.score.label} {scored} in epoch {result['best_epoch']} of {result['epochs_trained']}"
-            f"{stopped}, {result['seconds'] / 60:.1f} min",
+            f"{stopped}, {result['seconds'] / 60:.1f} min{' since it was resumed' * self.origin.startswith('resumed')}",
             *(f"  {path}" for path in (result["best"], *sorted(map(str, self.run_dir.glob("*.png"))))),
             f"next: {self._next_command(shlex.quote(result['best']))}",
         ]

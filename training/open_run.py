@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -65,11 +66,12 @@ def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dic
     finish_save(run_dir)
     path, checkpoint = newest_checkpoint(run_dir)
     check_task(checkpoint, loop.task, str(path))
+    _refuse_trained(run_dir, checkpoint, loop.config.epochs)
     changes = differences(checkpoint, loop.foundations, str(path))
     if changes and not accept_changes:
         raise InputError(
             f"{path}: changed since this run was saved - {'; '.join(changes)}. It would not end as it would have; to "
-            f"go on all the same: {loop.command} --resume {run_dir} {ACCEPT}"
+            f"go on all the same: {loop.command} --resume {_quoted(run_dir)} {ACCEPT} (and the same key=value words)"
         )
     if changes:
         print(f"note: going on although changed - {'; '.join(changes)}", file=sys.stderr)
@@ -86,8 +88,23 @@ def _note(loop: Any, checkpoint: Mapping[str, Any], changes: list[str]) -> None:
 def _refuse_finished(run_dir: Path, accept_changes: bool) -> None:
     if is_finished(run_dir) and not accept_changes:
         raise InputError(
-            f"{run_dir}: this run is finished; nothing to resume. More epochs: --resume {run_dir} epochs=N {ACCEPT}"
+            f"{run_dir}: this run is finished; nothing to resume. More epochs: --resume {_quoted(run_dir)} epochs=N "
+            f"{ACCEPT}"
         )
+
+
+def _refuse_trained(run_dir: Path, checkpoint: Mapping[str, Any], epochs: int) -> None:
+    """Raise InputError where no epoch is left to train: the result would be written anew, and say less."""
+    trained = checkpoint.get("epoch")
+    if isinstance(trained, int) and (trained > epochs or (trained == epochs and is_finished(run_dir))):
+        raise InputError(
+            f"{run_dir}: {trained} epochs are trained and epochs = {epochs}: nothing is left to train; to train on: "
+            f"--resume {_quoted(run_dir)} epochs=N {ACCEPT}"
+        )
+
+
+def _quoted(run_dir: Path) -> str:
+    return shlex.quote(str(run_dir))
 
 
 def _require_room(loop: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -35,7 +36,8 @@ def new_run_dir(config: Config, split: int, task: str = DETECTION) -> Path:
     if config.run.name:
         run_dir = runs / config.run.name
         if run_dir.exists() and not _never_began(run_dir):
-            raise InputError(f"{run_dir}: this run exists; go on with --resume {run_dir}, or choose another run.name")
+            way = f"--resume {shlex.quote(str(run_dir))}"
+            raise InputError(f"{run_dir}: this run exists; go on with {way}, or choose another run.name")
     else:
         kind = "" if task == DETECTION else f"{task}_"
         name = f"{config.dataset.name}_split{split}_{kind}{time.strftime('%Y%m%d-%H%M%S')}"

@@ -10,9 +10,9 @@ from evaluation.report import format_value, metric_rows
 from evaluation.reporting.parts import Part, Points, Section, Table, Text
 from evaluation.reporting.run_files import RunFiles
 from evaluation.reporting.wording import between, counted, knows_patients, object_noun, percent
+from evaluation.score import NO_CHOICE
 
 SAID_ELSEWHERE = ("Split by ", "This list has been scored")  # notes that warnings and the page's head hold already
-NO_THRESHOLD = "No threshold could be chosen on validation frames"  # what follows may hold a frame's name
 
 
 def headline_section(files: RunFiles) -> Section:
@@ -23,7 +23,8 @@ def headline_section(files: RunFiles) -> Section:
     parts.append(headline_table(metrics, files.record.get("paper", {})))
     parts.append(Text(how_to_read(metrics, bool(files.record.get("paper")))))
     kept = [note for note in [*notes, *files.problems] if not note.startswith(SAID_ELSEWHERE)]
-    parts.append(Points([f"{NO_THRESHOLD}." if note.startswith(NO_THRESHOLD) else note for note in kept]))
+    # What follows NO_CHOICE may hold a frame's name.
+    parts.append(Points([f"{NO_CHOICE}." if note.startswith(NO_CHOICE) else note for note in kept]))
     return Section("headline", "In short", parts)
 
 

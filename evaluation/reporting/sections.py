@@ -114,7 +114,7 @@ def _sweep_words(files: RunFiles) -> str:
     sweep = files.metrics["sweep"]
     setting, here = sweep["setting"], sweep["here"]
     if setting is None:
-        return "F1 is not defined on the validation frames, so no setting was chosen."
+        return "No setting has a hit on the validation frames, so none was chosen."
     f1, precision, recall = (format_value(here[name]) for name in ("f1", "precision", "recall"))
     return (f"Chosen there, set off in the table: confidence {setting['conf']:g}, NMS IoU {setting['nms_iou']:g}. "
             f"On the frames of this report it gives F1 {f1}, precision {precision} and recall {recall}.")  # fmt: skip

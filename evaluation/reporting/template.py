@@ -49,7 +49,9 @@ caption { font-weight: 600; color: var(--ink); }
 .strip p { margin: 0; font-size: .8rem; line-height: 1.35; }
 figcaption { font-size: .8rem; line-height: 1.35; margin-top: .25rem; }
 pre { overflow-x: auto; font-size: .8rem; background: var(--panel); border-radius: 8px; padding: .6rem .9rem; }
-@media (max-width: 560px) { tbody th:first-child { white-space: normal; min-width: 8.5rem; }
+@media (max-width: 560px) { caption span { position: sticky; left: 0; display: inline-block;
+  max-width: calc(100vw - 2.2rem); }
+  tbody th:first-child { white-space: normal; min-width: 8.5rem; }
   .strip { grid-template-columns: 1fr 1fr; }
   .frames { grid-template-columns: 1fr 1fr; } .totals div { flex-basis: 40%; } }
 @media (min-width: 700px) { caption { white-space: nowrap; } }
@@ -65,7 +67,7 @@ MACROS = """
 {% macro table(part) %}
 <div class="scroll" tabindex="0" role="group" aria-label="{{ part.caption }}">
 <table{% if part.headers[0] == '' %} class="long"{% endif %}>
-<caption>{{ part.caption }}</caption>
+<caption><span>{{ part.caption }}</span></caption>
 <thead><tr>{% for header in part.headers %}<th scope="col">{{ header }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in part.rows %}

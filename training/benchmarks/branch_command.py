@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_utils.command_line import whole_from
+
 COMMANDS = ("ledger", "branches")
 GROUPS = ("all", "whole", "cheaper")
 
@@ -52,9 +54,11 @@ def parser() -> argparse.ArgumentParser:
     ledger = commands.add_parser("ledger", parents=[both], help="cost and signal of every branch shape",
                                  description="Parameters, GFLOPs, step time, memory, PSNR and gradient at the taps of "
                                              "every branch shape, one row at a time.")  # fmt: skip
-    ledger.add_argument("--steps", type=_whole, default=100, help="of training before PSNR (default: %(default)s)")
-    ledger.add_argument("--turns", type=_whole, default=5, help="timed turns of each side (default: %(default)s; with "
-                        "--steps 0 --turns 0 only parameters and GFLOPs are counted)")  # fmt: skip
+    ledger.add_argument(
+        "--steps", type=whole_from(0), default=100, help="of training before PSNR (default: %(default)s)"
+    )
+    ledger.add_argument("--turns", type=whole_from(0), default=5, help="timed turns of each side (default: "
+                        "%(default)s; with --steps 0 --turns 0 only parameters and GFLOPs are counted)")  # fmt: skip
     ledger.add_argument("--row-seconds", type=float, default=300.0, help="limit of a row (default: %(default)s)")
     ledger.add_argument("--shapes", choices=GROUPS, default="all", help="default: %(default)s")
     study = commands.add_parser("branches", parents=[both], help="train several branches to a flat PSNR curve",
@@ -62,13 +66,7 @@ def parser() -> argparse.ArgumentParser:
                                             "and AP, small objects apart.")  # fmt: skip
     study.add_argument("--variants", nargs="+", help="default: all")
     study.add_argument("--seeds", nargs="+", type=int, default=[42], help="default: 42")
-    study.add_argument("--epochs", type=_whole, help="default: the config's")
-    study.add_argument("--jobs", type=_whole, default=1, help="trainings at a time (default: %(default)s)")
+    study.add_argument("--epochs", type=whole_from(1), help="default: the config's")
+    study.add_argument("--jobs", type=whole_from(1), default=1, help="trainings at a time (default: %(default)s)")
     study.add_argument("--seconds", type=float, default=3600.0, help="limit of a training (default: %(default)s)")
     return whole
-
-
-def _whole(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"'{text}': a whole number, 0 or more")
-    return int(text)
