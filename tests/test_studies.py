@@ -87,6 +87,21 @@ def test_the_readme_has_the_branches_curves(repo_root: Path) -> None:
         assert f"| {psnr[0]:.1f} | {psnr[1]:.1f} | {ap50[0]:.3f} | {ap50[1]:.3f} |" in readme
 
 
+def test_training_is_as_accurate_as_beside_ultralytics(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    rows = rows_of(repo_root / "results/studies/training_speed/accuracy_cpu.csv")
+    means: dict[str, list[float]] = {}
+    for side, shown in (("ours", "ours"), ("ultralytics", "ultralytics 8.4")):
+        runs = [row for row in rows if row["side"] == side and row["seed"] != "mean"]
+        assert [row["seed"] for row in runs] == ["0", "1", "2"]
+        parts = [[float(row[name]) for row in runs] for name in ("val_ap50", "test_ap50")]
+        means[side] = [statistics.mean(part) for part in parts]
+        cells = [f"{', '.join(f'{ap50:.3f}' for ap50 in part)} | {statistics.mean(part):.3f}" for part in parts]
+        assert f"| {shown} | {' | '.join(cells)} |" in readme
+    for ours, theirs in zip(means["ours"], means["ultralytics"], strict=True):
+        assert abs(ours - theirs) < 0.01
+
+
 def test_the_readme_has_the_robustness_figures(repo_root: Path) -> None:
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     rows = {(r["name"], r["severity"]): r for r in rows_of(repo_root / "results/studies/robustness/bccd160_val.csv")}
