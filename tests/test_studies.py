@@ -87,6 +87,19 @@ def test_the_readme_has_the_branches_curves(repo_root: Path) -> None:
         assert f"| {psnr[0]:.1f} | {psnr[1]:.1f} | {ap50[0]:.3f} | {ap50[1]:.3f} |" in readme
 
 
+def test_the_readme_has_the_ledger_of_every_shape(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    rows = rows_of(repo_root / "results/studies/branch_price/branch_ledger_cpu_96.csv")
+    whole = {(row["decoder"], row["fusion_stride"]) for row in rows if row["window"] == "1.0"}
+    assert whole == {(decoder, stride) for decoder in ("deep", "light") for stride in "248"}
+    for row in rows:
+        ratios = [float(row[f"step_ratio{end}"]) for end in ("", "_lowest", "_highest")]
+        speed = "{:.2f} ({:.2f}, {:.2f})".format(*ratios)
+        psnr = f"{float(row['psnr']):.1f}" if row["psnr"] else "-"
+        cells = f"| {float(row['images_per_s']):.1f} | {float(row['peak_mib']):.0f} | {psnr} |"
+        assert f"| {speed} {cells}" in readme
+
+
 def test_training_is_as_accurate_as_beside_ultralytics(repo_root: Path) -> None:
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     rows = rows_of(repo_root / "results/studies/training_speed/accuracy_cpu.csv")
