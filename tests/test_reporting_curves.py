@@ -82,3 +82,10 @@ def test_training_curves_skip_epochs_without_a_value():
     assert list(charts) == ["total loss", "validation AP"]
     assert len(charts["validation AP"].curves[0].dots) == 1
     assert "total_loss ends at 2" in charts["total loss"].words
+
+
+def test_a_measure_of_every_other_epoch_is_one_line():
+    log = {"epoch": [1.0, 2.0, 3.0, 4.0], "total_loss": [8.0, 4.0, 2.0, 1.0], "ap50": [math.nan, 0.2, math.nan, 0.4]}
+    drawn = next(chart for chart in curves.training(log) if chart.title == "validation AP").curves[0]
+    assert len(drawn.dots) == 2
+    assert drawn.path.count("L") == 1

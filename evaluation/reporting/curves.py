@@ -96,12 +96,18 @@ def training(log: Mapping[str, Sequence[float]]) -> list[LineChart]:
     for title, columns in training_curves(log).items():
         shown = dict(list(columns.items())[:N_STYLES])
         values = [value for column in shown.values() for value in column]
-        series = [Series(name, log["epoch"], column, with_dots=len(column) < 12) for name, column in shown.items()]
+        series = [_over_epochs(name, log["epoch"], column) for name, column in shown.items()]
         y_axis = fitted_axis("", values, is_log=title in LOGARITHMIC)
         words = f"{title} over {len(log['epoch'])} epochs. " + listing(_last(name, log, shown) for name in shown)
         epochs = fitted_axis("epoch", log["epoch"])
         charts.append(line_chart(title, words, epochs, y_axis, series))
     return [chart for chart in charts if chart is not None]
+
+
+def _over_epochs(name: str, epochs: Sequence[float], values: Sequence[float]) -> Series:
+    """Return a line through the epochs that have a value: validation may skip some."""
+    points = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if is_defined(value)]
+    return Series(name, [x for x, _ in points], [y for _, y in points], with_dots=len(points) < 12)
 
 
 def listing(items: Any) -> str:
