@@ -143,8 +143,8 @@ class RunSection(Section):
     val_every: Count = 1  # epochs
     panel_every: int = Field(default=10, ge=0)  # epochs between picture panels; 0 is none
     sr_metric_frames: int = Field(default=32, ge=0)  # frames on which evaluate.py takes PSNR and SSIM; 0 is none
-    fps_iters: Count = 500  # passes of the network that evaluate.py times
     sr_log_frames: int = Field(default=16, ge=0)  # validation frames on which each epoch takes them; 0 is none
+    fps_iters: Count = 500  # passes of the network that evaluate.py times
     wandb: Literal["off", "offline", "auto"] = "auto"  # auto: online with a key, else offline
     tensorboard: bool = False
 

@@ -138,10 +138,7 @@ def patients_found(
 
 def _mean_ap(hits: Sequence[RankedHits], weights: FloatArray, definition: str = "coco") -> FloatArray:
     """Return the mean over those of `hits` that have truth under the weights; NaN where none has."""
-    values = np.stack([weighted_ap(own, weights, definition) for own in hits])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # mean of nothing: NaN is what is wanted
-        return np.nanmean(values, axis=0)
+    return _mean_of_defined(np.stack([weighted_ap(own, weights, definition) for own in hits], axis=1))
 
 
 def _average_recall(table: MatchTable, rows: Iterable[int], nc: int, most: int, units: IntArray) -> Statistic:
@@ -154,13 +151,15 @@ def _average_recall(table: MatchTable, rows: Iterable[int], nc: int, most: int, 
             found.append(_by_unit(_per_frame(table.frames[own], units), units))
             truth.append(_by_unit(_per_frame(table.truth_frames[true], units), units))
 
-    def statistic(weights: FloatArray) -> FloatArray:
-        shares = ratio(weights @ np.array(found).T, weights @ np.array(truth).T)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # mean of nothing: NaN is what is wanted
-            return np.nanmean(shares, axis=1)
+    n_found, n_true = np.array(found).T, np.array(truth).T
+    return lambda weights: _mean_of_defined(ratio(weights @ n_found, weights @ n_true))
 
-    return statistic
+
+def _mean_of_defined(values: FloatArray) -> FloatArray:
+    """Return the mean of each row of `values` [R, K] without its NaN; NaN where all are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # mean of nothing: NaN is what is wanted
+        return np.nanmean(values, axis=1)
 
 
 def _per_frame(frames: IntArray, units: IntArray) -> IntArray:

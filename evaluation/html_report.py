@@ -35,11 +35,10 @@ def write_report(record_file: Path, with_pictures: bool = True) -> Path:
 
 def page_path(record_file: Path) -> Path:
     """Return where the page about an evaluation goes."""
-    from evaluation.reporting.run_files import find_record
+    from evaluation.reporting.run_files import find_record, is_run_folder
 
     folder = record_file.parent
-    is_run = (folder / "log.csv").is_file() or (folder / "run.json").is_file()
-    if is_run and find_record(folder) == record_file:
+    if is_run_folder(folder) and find_record(folder) == record_file:
         return folder / PAGE
     return folder / f"report{record_file.stem.removeprefix('eval')}.html"
 

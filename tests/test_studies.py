@@ -96,7 +96,8 @@ def test_the_readme_has_the_ledger_of_every_shape(repo_root: Path) -> None:
         ratios = [float(row[f"step_ratio{end}"]) for end in ("", "_lowest", "_highest")]
         speed = "{:.2f} ({:.2f}, {:.2f})".format(*ratios)
         psnr = f"{float(row['psnr']):.1f}" if row["psnr"] else "-"
-        cells = f"| {float(row['images_per_s']):.1f} | {float(row['peak_mib']):.0f} | {psnr} |"
+        grads = [f"{float(row[name]):.1e}" if row[name] else "-" for name in ("grad_shallow", "grad_deep")]
+        cells = f"| {float(row['images_per_s']):.1f} | {float(row['peak_mib']):.0f} | {psnr} | {', '.join(grads)} |"
         assert f"| {speed} {cells}" in readme
 
 

@@ -73,6 +73,11 @@ def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def is_run_folder(folder: Path) -> bool:
+    """Return whether a training left its log or its record in `folder`."""
+    return any((folder / name).is_file() for name in ("log.csv", "run.json"))
+
+
 def find_record(folder: Path, data: str | None = None) -> Path:
     """Return the evaluation a report of `folder` is about: on `data` if given, else on the test list if there is one.
 
@@ -130,7 +135,7 @@ def read_run(record_file: Path) -> RunFiles:
 
 def _training_folder(folder: Path, results_dir: Path, name: str | None) -> Path:
     """Return the run folder of the training: `folder`, or the run `name` where `folder` holds only a copy's results."""
-    if name is None or any((folder / file).is_file() for file in ("log.csv", "run.json")):
+    if name is None or is_run_folder(folder):
         return folder
     named = results_dir / "runs" / name
     return named if named.is_dir() else folder
