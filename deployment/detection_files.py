@@ -45,9 +45,15 @@ class DetectionFiles:
         return [path for path in (self.json_path, self.labels_dir) if path is not None]
 
     def close(self) -> None:
-        """Finish the JSON lines."""
+        """Finish the JSON lines; what no frame was written into, as when no source could be read, is taken away."""
         if self._json is not None:
             self._json.close()
+        if self.json_path is not None and not self.json_path.stat().st_size:
+            self.json_path.unlink()
+            self.json_path = None
+        if self.labels_dir is not None and not any(self.labels_dir.iterdir()):
+            self.labels_dir.rmdir()
+            self.labels_dir = None
 
 
 def unused_path(folder: Path, stem: str, ending: str) -> Path:

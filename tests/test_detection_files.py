@@ -68,6 +68,13 @@ def test_an_earlier_file_is_kept(tmp_path: Path):
     assert (tmp_path / "detections.jsonl").read_text() == (tmp_path / "detections_2.jsonl").read_text() != ""
 
 
+def test_nothing_is_left_behind_where_no_frame_was_written(tmp_path: Path):
+    files = DetectionFiles(tmp_path, ("lesion", "polyp"), text=True, json=True)
+    files.close()
+    files.close()  # as after an error while closing
+    assert (files.outputs, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_frames_of_one_name_have_a_file_each(tmp_path: Path):
     files = DetectionFiles(tmp_path, ("lesion", "polyp"), text=True, json=False)
     files.write(record(), "a", Path())  # a.jpg
