@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,14 @@ from data_utils.errors import InputError
 from data_utils.section import Count, Name, NonNegative, Positive, Section
 
 KEYS = ("runs", "tolerance")
+RESERVED = ("plan",)  # <results>/ablations/plan.json is no run's result
+# Overrides that the runner would lay its own value over, or not tell runs apart by -> what to write instead.
+NOT_OVERRIDES = {
+    "epochs": "write epochs_times, a factor on --epochs",
+    "seed": "give the seeds to the command: --seeds",
+    "run": "settings of place and machine are all runs' alike; give them to the command",
+}
+Table, Figure = Literal[4, 5, 6, 7, 8, 9, 10], Literal[3, 5]
 EXTERNAL = "ext"  # the name under dataset.external on which ext_small and ext_medium are measured
 Measure = Literal["ap50", "gflops", "fps", "ext_small", "ext_medium"]
 Tolerances = dict[Measure, NonNegative]
@@ -28,15 +36,15 @@ class AblationRun(Section):
     """
 
     group: Literal["paper", "splits", "c1", "open", "controls"] = "paper"
-    tables: tuple[int, ...] = ()
-    figures: tuple[int, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
     overrides: tuple[str, ...] = ()
     paper: dict[Measure, Positive] = Field(default_factory=dict)
     tolerance: Tolerances = Field(default_factory=dict)
     split: Count | None = None
     c1: NonNegative | None = None  # of figure 3's axis
-    epochs_times: Positive = 1.0
-    input_times: Annotated[float, Field(ge=1)] = 1.0
+    epochs_times: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    input_times: Annotated[float, Field(ge=1, le=16)] = 1.0
     against: Name | None = None
     needs: str | None = None
     note: str | None = None
@@ -56,12 +64,28 @@ def read_registry(path: str | Path) -> dict[str, AblationRun]:
     listed = values.get("runs")
     if not isinstance(listed, dict) or not listed:
         raise InputError(f"{path}: lists no runs; write them under `runs:`")
-    common = values.get("tolerance", {})
-    runs = {str(name): _run(str(name), run, common, path) for name, run in listed.items()}
+    common = _section({"tolerance": values.get("tolerance") or {}}, f"{path}").tolerance
+    runs: dict[str, AblationRun] = {}
+    for key, own in listed.items():
+        name = str(key)
+        check_name(name, f"{path}: run '{name}'")
+        if name.casefold() in map(str.casefold, runs):
+            raise InputError(f"{path}: run '{name}' stands twice (capitals do not tell folders apart everywhere)")
+        run = _section({} if own is None else own, f"{path}: run '{name}'")
+        runs[name] = run.model_copy(update={"tolerance": {**common, **run.tolerance}})
     for name, run in runs.items():
-        if run.against is not None and run.against not in runs:
-            raise InputError(f"{path}: run '{name}': against = {run.against}: no such run{nearest(run.against, runs)}")
+        _check(name, run, runs, f"{path}: run '{name}'")
     return runs
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise InputError for a name that cannot be that of a folder, or of a file the runner keeps for itself."""
+    try:
+        _Name.model_validate({"name": name})
+    except ValidationError as error:
+        raise InputError(f"{where}: {'; '.join(map(_problem, error.errors()))}") from None
+    if name.casefold() in RESERVED or name.casefold().endswith(".json"):
+        raise InputError(f"{where}: name: taken by a file of the runner's own; choose another")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -71,19 +95,33 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f", did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
 
 
-def _run(name: str, values: Any, common: Any, path: str | Path) -> AblationRun:
+def _section(values: Any, where: str) -> AblationRun:
     try:
-        # Strict sections take a YAML list for a tuple only when told that it comes from text.
-        _Name.model_validate({"name": name})
-        run = AblationRun.model_validate_json(json.dumps({} if values is None else values))
-        tolerance = AblationRun.model_validate_json(json.dumps({"tolerance": common})).tolerance
+        # Strict sections take a YAML list for a tuple only when told that it comes from text; a date is text here.
+        return AblationRun.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        raise InputError(f"{path}: run '{name}': {'; '.join(map(_problem, error.errors()))}") from None
-    return run.model_copy(update={"tolerance": {**tolerance, **run.tolerance}})
+        raise InputError(f"{where}: {'; '.join(map(_problem, error.errors()))}") from None
+
+
+def _check(name: str, run: AblationRun, runs: Mapping[str, AblationRun], where: str) -> None:
+    """Raise InputError for what does not go together, within the run or with the others."""
+    if run.against is not None and run.against not in runs:
+        raise InputError(f"{where}: against = {run.against}: no such run{nearest(run.against, runs)}")
+    if run.against == name:
+        raise InputError(f"{where}: against = {name}: a run is not compared with itself")
+    for text in run.overrides:
+        key = text.partition("=")[0].strip()
+        if instead := NOT_OVERRIDES.get(key.partition(".")[0]):
+            raise InputError(f"{where}: overrides: {text}: {instead}")
+    if 3 in run.figures:
+        same = [other for other, each in runs.items() if 3 in each.figures and each.c1 == run.c1]
+        if run.c1 is None or same != [name]:
+            what = "c1 is missing" if run.c1 is None else f"c1 = {run.c1:g} is that of {' and '.join(same)}"
+            raise InputError(f"{where}: figures: 3 is drawn over c1, one run for each value; {what}")
 
 
 def _problem(problem: Any) -> str:
-    key = ".".join(map(str, problem["loc"]))
+    key = ".".join(map(str, problem["loc"])) or "its value"
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{key}'{nearest(key, AblationRun.model_fields)}"
     return f"{key}: {problem['msg']}"

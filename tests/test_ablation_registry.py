@@ -56,6 +56,21 @@ def test_every_published_run_has_a_tolerance_and_every_comparison_a_partner() ->
         ({"../bad": {}}, "run '../bad': name: "),
         ({"bad": {"against": "plan"}, "plain": {}}, "run 'bad': against = plan: no such run, did you mean 'plain'"),
         ({}, "lists no runs"),
+        ({"bad": {"overrides": ["epochs=50"]}}, r"run 'bad': overrides: epochs=50: write epochs_times"),
+        ({"bad": {"overrides": ["seed=1"]}}, r"run 'bad': overrides: seed=1: .*--seeds"),
+        ({"bad": {"overrides": ["run.precision=fp32"]}}, "run 'bad': overrides: run.precision=fp32: settings of place"),
+        ({"bad": {"overrides": "c1=0"}}, "run 'bad': overrides: "),
+        ({"bad": {"input_times": float("inf")}}, "run 'bad': input_times: "),
+        ({"bad": {"epochs_times": 1e308}}, "run 'bad': epochs_times: "),
+        ({"bad": [1]}, "run 'bad': its value: "),
+        ({"bad": {"tables": [3]}}, "run 'bad': tables.0: "),
+        ({"bad": {"figures": [3]}}, "run 'bad': figures: 3 is drawn over c1, .*; c1 is missing"),
+        ({"a": {"figures": [3], "c1": 1}, "b": {"figures": [3], "c1": 1}}, "run 'a': figures: .* c1 = 1 .* a and b"),
+        ({"bad": {"against": "bad"}}, "run 'bad': against = bad: a run is not compared with itself"),
+        ({"plan": {}}, "run 'plan': name: taken by a file of the runner's own"),
+        ({"a": {}, "a.json": {}}, "run 'a.json': name: taken"),
+        ({"A": {}, "a": {}}, "run 'a' stands twice"),
+        ({1: {}, "1": {}}, "run '1' stands twice"),
     ],
 )
 def test_a_bad_entry_is_named(tmp_path: Path, values: dict, message: str) -> None:
@@ -76,6 +91,14 @@ def test_a_runs_own_tolerance_is_laid_over_the_common_one(tmp_path: Path) -> Non
     runs = read_registry(tmp_path / "a.yaml")
     assert runs["a"].tolerance == {"ap50": 0.1, "gflops": 0.2}
     assert runs["b"].tolerance == {"ap50": 0.03, "gflops": 0.2}
+
+
+def test_a_bad_common_tolerance_is_not_blamed_on_a_run(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("tolerance: {ap5: 0.03}\nruns: {a: {}}\n")
+    with pytest.raises(InputError, match=r"a\.yaml: tolerance\.ap5"):
+        read_registry(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("tolerance:\nruns: {a: {note: 2026-11-26}}\n")
+    assert read_registry(tmp_path / "a.yaml")["a"].note == "2026-11-26"  # a date for YAML
 
 
 def test_the_nearest_name() -> None:
