@@ -15,10 +15,11 @@ import yaml
 from conftest import PreparedSet
 from training_processes import quiet
 
+from data_utils.ablation_files import RESULT
 from data_utils.config import override_config
 from data_utils.errors import InputError, MissingFile, ResumableError
 from training import ablation_job
-from training.ablation_plan import RESULT, Job
+from training.ablation_plan import Job
 
 NUMBERS = {"ap50": 0.5, "fps": 10.0, "gflops": 8.1, "epochs_trained": 1}
 

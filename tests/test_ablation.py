@@ -51,6 +51,16 @@ def test_a_mean_is_over_all_seeds_or_not_given(tiny_prepared: PreparedSet, tmp_p
     assert kept["by_seed"]["0"]["ap50"] == 0.5
 
 
+def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_written(
+    tiny_prepared: PreparedSet, tmp_path: Path
+) -> None:
+    base = base_config(tiny_prepared, tmp_path)
+    for name in ("../../out", "a/b", "plan", "..", ""):
+        with pytest.raises(InputError, match=f"run '{name}': name: "):
+            run_ablation(name, [], config_path=base, device="cpu")
+    assert not (tmp_path / "results").exists()
+
+
 @pytest.mark.integration
 def test_a_run_trains_evaluates_and_keeps_its_result(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
     base = base_config(tiny_prepared, tmp_path)

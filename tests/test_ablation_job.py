@@ -13,7 +13,7 @@ from conftest import PreparedSet
 from data_utils.ablation_registry import read_registry
 from data_utils.saved_json import read_saved_json
 from training import ablation_job
-from training.ablation_job import Outcome, attempt, is_done, noted
+from training.ablation_job import Outcome, attempt, is_done, noted, standing
 from training.ablation_plan import Asked, Job, make_plan
 from training.run_lock import RunLock
 
@@ -67,6 +67,32 @@ def test_a_torn_result_or_one_of_other_settings_is_no_result(jobs: dict[str, Job
     assert not is_done(job)
     (job.folder / "result.json").write_text(whole.replace('"test":', '"val":'))
     assert not is_done(job)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("evaluations", None), ("evaluations", ["test"]), ("evaluations", {"test": None}), ("ap50", "0.5"),
+     ("fps", float("nan")), ("gflops", True)],
+)  # fmt: skip
+def test_a_result_of_wrong_types_is_no_result_and_no_traceback(jobs: dict[str, Job], key: str, value: object) -> None:
+    job = jobs["fine"]
+    result = write_result(job)
+    (job.folder / "result.json").write_text(json.dumps(result | {key: value}))
+    assert not is_done(job)
+    assert str(attempt(job)) == "done"
+    (job.folder / "result.json").write_text(json.dumps(result | {"ap50": None}))
+    assert is_done(job)  # not defined where no frame holds a box
+
+
+def test_how_a_job_stands_that_nobody_came_to(jobs: dict[str, Job]) -> None:
+    job = jobs["fine"]
+    assert str(standing(job)) == "stopped: not begun"
+    noted(job, Outcome("running"))
+    assert str(standing(job)) == "stopped: not finished"
+    noted(job, Outcome("failed", "memory"))
+    assert str(standing(job)) == "failed: memory"
+    write_result(job)
+    assert str(standing(job)) == "done before"
 
 
 def test_a_job_in_other_hands_is_busy_and_nothing_is_written(jobs: dict[str, Job]) -> None:

@@ -27,6 +27,7 @@ def test_runs_of_equal_settings_are_trained_once_whoever_asks() -> None:
                       "fusion_stride_2": "sr_kaiming", "branch_deep": "sr_kaiming"}  # fmt: skip
     alone = make_plan(runs, ["plain"], Asked())
     assert [job.name for job in alone.jobs] == ["pretrain_coco"]
+    assert everything.cells["plain"][1] is everything.cells["pretrain_coco"][1]  # and so is its outcome
     assert everything.cells["pretrain_coco"][1].folder == Path("results/ablations/pretrain_coco/seed1")
 
 
@@ -81,6 +82,33 @@ def test_a_folder_of_other_settings_is_refused(tiny_prepared: PreparedSet, tmp_p
     refuse_other_settings(before)
     with pytest.raises(InputError, match=r"seed0: holds this run with other settings \(epochs=1 then, epochs=2 now\)"):
         refuse_other_settings(now)
+
+
+def test_another_split_is_named_and_a_lost_state_is_no_other_setting(
+    tiny_prepared: PreparedSet, tmp_path: Path
+) -> None:
+    base = base_config(tiny_prepared, tmp_path)
+    runs = read_registry(registry(tmp_path, one={}))
+    (job,), (other,) = (make_plan(runs, ["one"], Asked(str(base), split=split)).jobs for split in (1, 2))
+    write_result(job)
+    refuse_other_settings([job])  # there is no state.json, and the result says enough
+    with pytest.raises(InputError, match=r"with other settings \(--split 1 then, --split 2 now\)"):
+        refuse_other_settings([other])
+    (job.folder / "result.json").write_text('{"key": "a')
+    with pytest.raises(InputError, match=r"no state\.json says with which settings .*ablation_one_seed0 was begun"):
+        refuse_other_settings([job])
+
+
+def test_a_damaged_plan_is_not_written_over(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    runs = read_registry(registry(tmp_path, one={}))
+    asked = Asked(str(base_config(tiny_prepared, tmp_path)))
+    plan = make_plan(runs, ["one"], asked)
+    path = write_plan(plan, runs, asked, tmp_path / "results")
+    torn = path.read_text()[:-20]
+    path.write_text(torn)
+    with pytest.raises(InputError, match=r"plan\.json: not a plan .*torn.*move it away"):
+        write_plan(plan, runs, asked, tmp_path / "results")
+    assert path.read_text() == torn
 
 
 def test_the_plan_file_remembers_seeds_of_the_same_settings_alone(tiny_prepared: PreparedSet, tmp_path: Path) -> None:

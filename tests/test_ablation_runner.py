@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import ablation_samples
@@ -13,7 +14,7 @@ from conftest import PreparedSet
 from training_processes import ended, start
 
 from data_utils.ablation_registry import read_registry
-from data_utils.errors import InputError
+from data_utils.errors import InputError, InterruptedRun
 from data_utils.saved_json import read_saved_json
 from training import ablation_local
 from training.ablation_job import Outcome
@@ -51,6 +52,60 @@ def test_the_exit_code_says_how_the_runs_stand(
     assert set(read_saved_json(tmp_path / "results" / "ablations" / "plan.json")["runs"]) == {"one", "two"}
 
 
+def summary_of(folder: Path) -> dict[str, dict[str, str]]:
+    with open(folder / "results" / "ablation_summary.csv", encoding="utf-8", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def test_what_was_finished_stays_so_in_the_results_of_a_command_that_came_less_far(
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[int] = []
+
+    def engine(jobs: tuple[Job, ...], report: ablation_local.Report) -> None:
+        for job in jobs[: reached[-1]]:
+            write_result(job)
+            report(job, Outcome("done"))
+        if reached[-1] < len(jobs):
+            raise InterruptedRun("stopped", 143)
+
+    monkeypatch.setattr(ablation_local, "run_locally", engine)
+    base = str(base_config(tiny_prepared, tmp_path))
+    runs = str(registry(tmp_path, one={"overrides": ["c2=3"]}, two={}, same={"overrides": ["c2=7.5"]}))
+    reached.append(4)
+    assert run_all(runs, "*", Asked(base, seeds=(0, 1)), Engine()) == 0
+    whole = summary_of(tmp_path)
+    assert {row["seeds"] for row in whole.values()} == {"2 of 2"}
+    assert whole["same"]["state"] == "done"  # two and same are one training, spelt in two ways
+    kept = (tmp_path / "results" / "ablations" / "two.json").read_bytes()
+    reached.append(0)
+    with pytest.raises(InterruptedRun):
+        run_all(runs, "*", Asked(base, seeds=(0, 1)), Engine())
+    assert (tmp_path / "results" / "ablations" / "two.json").read_bytes() == kept
+    reached.append(1)
+    assert run_all(runs, "one", Asked(base, seeds=(2,)), Engine()) == 0
+    now = summary_of(tmp_path)
+    assert list(now) == ["one", "two", "same"]
+    assert now["one"]["seeds"] == "3 of 3"  # the tables' mean is over all three, too
+    assert now["two"]["seeds"] == "2 of 2"
+    assert set(read_saved_json(tmp_path / "results" / "ablations" / "one.json")["by_seed"]) == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings", "message"),
+    [
+        (Engine("ray", None, 0), (), "--cpus 0, .*from 1 core"),
+        (Engine("local", "host:1"), (), "--address host:1: --engine ray alone"),
+        (Engine(), ("run.name=x",), "run.name=x: every run has a folder of its own"),
+    ],
+)
+def test_options_that_nothing_would_heed_are_refused(
+    tmp_path: Path, engine: Engine, settings: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run_all(str(registry(tmp_path, one={})), "*", Asked(settings=settings), engine)
+
+
 def test_other_settings_are_refused_before_anything_runs(
     tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,8 +113,8 @@ def test_other_settings_are_refused_before_anything_runs(
     runs = registry(tmp_path, one={})
     asked = Asked(str(base_config(tiny_prepared, tmp_path)), epochs=1)
     write_result(make_plan(read_registry(runs), ["one"], asked).jobs[0])
-    with pytest.raises(InputError, match="holds this run with other settings"):
-        run_all(str(runs), "*", asked, Engine())
+    with pytest.raises(InputError, match=r"holds this run with other settings \(epochs=1 then, epochs=2 now\)"):
+        run_all(str(runs), "*", replace(asked, epochs=2), Engine())
 
 
 def test_a_device_that_is_absent_is_refused_before_anything_runs(

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_utils.ablation_registry import AblationRun
+from data_utils.ablation_files import FOLDER, NUMBERS, read_plan, read_result
+from data_utils.ablation_registry import AblationRun, check_name
 from data_utils.atomic import write_csv, write_text
 from data_utils.config import load_config
-from data_utils.saved_json import read_saved_json
-from training.ablation_job import Outcome, noted, perform
-from training.ablation_plan import FOLDER, RESULT, Asked, Job, Plan, job_key, refuse_other_settings
+from training.ablation_job import Outcome, noted, perform, standing
+from training.ablation_plan import Asked, Job, Plan, job_key, refuse_other_settings, with_earlier_seeds
 
 SUMMARY_COLUMNS = ("name", "group", "tables", "overrides", "paper_ap50", "ap50", "ap50_sd", "seeds", "fps", "gflops",
                    "epochs_trained", "state")  # fmt: skip
-NUMBERS = ("ap50", "fps", "gflops", "epochs_trained")
 
 
 def run_ablation(
@@ -31,9 +31,10 @@ def run_ablation(
     """Train with `overrides`, evaluate on the test list, and save `results/ablations/<name>.json`.
 
     overrides: `key=value` texts, or {key: value}. Returns {"name", "overrides", "split", "ap50", "fps", "gflops",
-    "epochs_trained"}. A training of this name that was stopped goes on. Raises InputError as training does, and when
-    the name stands for other settings already.
+    "epochs_trained"}. A training of this name that was stopped goes on. Raises InputError as training does, for a name
+    that is none of a folder, and when the name stands for other settings already.
     """
+    check_name(name, f"run '{name}'")
     if isinstance(overrides, Mapping):
         overrides = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     config = load_config(config_path, overrides)
@@ -56,35 +57,51 @@ def result_path(name: str, results_dir: str | Path = "results") -> Path:
 def write_results(
     registry: Mapping[str, AblationRun], plan: Plan, outcomes: Mapping[Job, Outcome], results_dir: str | Path
 ) -> Path:
-    """Write each planned run's result and `ablation_summary.csv` over all of them; return the latter.
+    """Write each planned run's result, and their lines of `ablation_summary.csv`; return the latter.
 
-    A run of which a seed is missing has no mean, and says which and why.
+    A run's seeds are all that were ever asked for, as in the tables; of those not in `outcomes` the files tell how they
+    stand. A run of which a seed is missing has no mean, and says which and why. Lines of other runs stay.
     """
-    rows = []
-    for name, by_seed in plan.cells.items():
-        states = {seed: outcomes.get(job, Outcome("stopped", "not begun")) for seed, job in by_seed.items()}
+    path, planned = Path(results_dir) / "ablation_summary.csv", read_plan(results_dir)
+    rows = _earlier_rows(path)
+    for name, asked_now in plan.cells.items():
+        by_seed = with_earlier_seeds(asked_now, planned[name]) if name in planned else asked_now
+        states = {seed: outcomes.get(job) or standing(job) for seed, job in by_seed.items()}
         result = over_seeds(name, registry[name], by_seed, states)
         write_text(result_path(name, results_dir), json.dumps(result, indent=2) + "\n")
-        rows.append({**result, **_described(registry[name], result, states)})
-    path = Path(results_dir) / "ablation_summary.csv"
-    write_csv(path, SUMMARY_COLUMNS, ({column: row.get(column) for column in SUMMARY_COLUMNS} for row in rows))
+        row = {**result, **_described(registry[name], result, states)}
+        rows[name] = {column: row.get(column) for column in SUMMARY_COLUMNS}
+    order = [*(name for name in registry if name in rows), *(name for name in rows if name not in registry)]
+    write_csv(path, SUMMARY_COLUMNS, (rows[name] for name in order))
     return path
+
+
+def _earlier_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the lines of a summary by run; none of a file that is not there or is no such summary."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [dict(row) for row in reader if None not in row] if reader.fieldnames else []
+            whole = tuple(reader.fieldnames or ()) == SUMMARY_COLUMNS
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    return {row["name"]: row for row in rows if row["state"]} if whole else {}
 
 
 def over_seeds(
     name: str, run: AblationRun, by_seed: Mapping[int, Job], states: Mapping[int, Outcome]
 ) -> dict[str, Any]:
     """Return a run's result: means over all its seeds, None while one is missing, with each seed's own numbers."""
-    own = {seed: read_saved_json(job.folder / RESULT) for seed, job in by_seed.items() if states[seed].ok}
+    own = {seed: read_result(job.folder) for seed, job in by_seed.items() if states[seed].ok}
     missing = {str(seed): str(state) for seed, state in states.items() if not state.ok}
     means: dict[str, Any] = {key: None if missing else _mean([each[key] for each in own.values()]) for key in NUMBERS}
-    values = [each["ap50"] for each in own.values() if each["ap50"] is not None]
+    values = [each["ap50"] for each in own.values()]
     return {
         "name": name,
         "overrides": list(run.overrides),
         "split": next(iter(by_seed.values())).split,
         **means,
-        "ap50_sd": statistics.stdev(values) if len(values) > 1 and not missing else None,
+        "ap50_sd": statistics.stdev(values) if len(values) > 1 and means["ap50"] is not None else None,
         "by_seed": {str(seed): {key: each[key] for key in NUMBERS} for seed, each in own.items()},
         "missing": missing,
     }

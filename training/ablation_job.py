@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from data_utils.ablation_files import RESULT, STATE, has_numbers, read_result
 from data_utils.atomic import write_text
 from data_utils.audit import require_clean
 from data_utils.config import load_config
 from data_utils.errors import NO_ROOM, InputError, MissingFile, ResumableError
 from data_utils.saved_json import read_saved_json
-from training.ablation_plan import RESULT, STATE, Job
+from training.ablation_plan import Job
 
 StateName = Literal["done", "done before", "running", "needs", "busy", "stopped", "failed"]
 LOCK_SECONDS = 5.0  # for the process of a runner that was just killed to let go of the folder
@@ -94,9 +95,20 @@ def perform(job: Job) -> dict[str, Any]:
 
 def is_done(job: Job) -> bool:
     """Say whether the job's result is there, of these settings and on every set that is to be measured."""
-    result = read_saved_json(job.folder / RESULT)
-    measured = set(result.get("evaluations", ()))
-    return result.get("key") == job.key and measured >= {"test", *job.config().dataset.external}
+    result = read_result(job.folder)
+    if result.get("key") != job.key or not has_numbers(result):
+        return False
+    return set(result["evaluations"]) >= {"test", *job.config().dataset.external}
+
+
+def standing(job: Job) -> Outcome:
+    """Say how a job stands that this command has not come to, or was not asked for."""
+    if is_done(job):
+        return Outcome("done before")
+    state = read_saved_json(job.folder / STATE)
+    if state.get("key") != job.key or state.get("state") not in ("needs", "stopped", "failed"):
+        return Outcome("stopped", "not begun" if state.get("key") != job.key else "not finished")
+    return Outcome(state["state"], str(state.get("why", "")))
 
 
 def noted(job: Job, outcome: Outcome) -> Outcome:

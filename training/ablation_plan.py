@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from data_utils.ablation_files import FOLDER, RESULT, STATE, PlannedRun, plan_path, read_plan, read_result
 from data_utils.ablation_registry import AblationRun
 from data_utils.atomic import write_text
 from data_utils.config import config_hash, load_config
@@ -17,7 +19,6 @@ from data_utils.saved_json import read_saved_json
 from training.dry_run import require_prepared, what_is_missing
 from training.stages import plan_stages
 
-FOLDER, PLAN, STATE, RESULT = "ablations", "plan.json", "state.json", "result.json"
 _PLACES = ("raw", "processed", "splits", "filter_log", "external")  # of a data set: where it lies, not what it is
 
 
@@ -91,6 +92,7 @@ def make_plan(registry: Mapping[str, AblationRun], wanted: Sequence[str], asked:
     A run of the same settings as one before it in the registry, wanted or not, is that run: it is trained once.
     """
     owners: dict[str, str] = {}
+    jobs: dict[tuple[str, int], Job] = {}
     cells: dict[str, dict[int, Job]] = {}
     for name, run in registry.items():
         try:
@@ -102,8 +104,8 @@ def make_plan(registry: Mapping[str, AblationRun], wanted: Sequence[str], asked:
         owner = owners.setdefault(key, name)
         if name in wanted:
             needs = run.needs or _needs(config, run, split, asked)
-            cells[name] = {seed: _job(owner, seed, config, split, overrides, key, needs, asked) for seed in asked.seeds}
-    jobs = {(job.key, job.seed): job for by_seed in cells.values() for job in by_seed.values()}
+            own = {seed: _job(owner, seed, config, split, overrides, key, needs, asked) for seed in asked.seeds}
+            cells[name] = {seed: jobs.setdefault((key, seed), job) for seed, job in own.items()}
     return Plan(tuple(jobs.values()), cells)
 
 
@@ -117,40 +119,62 @@ def job_key(config: Config, split: int) -> str:
 def refuse_other_settings(jobs: Sequence[Job]) -> None:
     """Raise InputError when a job's folder holds work done with other settings, naming the first and the difference."""
     for job in jobs:
-        state = read_saved_json(job.folder / STATE)
-        begun = (job.folder / RESULT).is_file() or any(job.run_dir.glob("last*.pt"))
-        if begun and state.get("key") != job.key:
-            then, now = state.get("overrides", []), [*job.overrides]
-            changed = [f"{text} then" for text in then if text not in now]
-            changed += [f"{text} now" for text in now if text not in then]
+        if not (job.folder / RESULT).is_file() and not any(job.run_dir.glob("last*.pt")):
+            continue
+        records = [read_saved_json(job.folder / STATE), read_result(job.folder)]
+        known = [record for record in records if isinstance(record.get("key"), str)]
+        if any(record["key"] == job.key for record in known):
+            continue
+        if not known:
             raise InputError(
-                f"{job.folder}: holds this run with other settings ({', '.join(changed) or 'in the config files'}); "
-                "set them back, or keep the results apart: run.results_dir=PATH"
+                f"{job.folder}: no {STATE} says with which settings {job.run_dir} was begun; move both away to train "
+                "this run anew, or keep the results apart: run.results_dir=PATH"
             )
+        then, now = _settings(known[0]), _settings({"split": job.split, "overrides": [*job.overrides]})
+        changed = [f"{text} then" for text in then if text not in now]
+        changed += [f"{text} now" for text in now if text not in then]
+        raise InputError(
+            f"{job.folder}: holds this run with other settings ({', '.join(changed) or 'in the config files'}); "
+            "set them back, or keep the results apart: run.results_dir=PATH"
+        )
 
 
 def write_plan(plan: Plan, registry: Mapping[str, AblationRun], asked: Asked, results_dir: str | Path) -> Path:
-    """Note which folder holds each run's seeds, for the tables; what was planned before with these settings stays."""
-    path = Path(results_dir) / FOLDER / PLAN
-    runs = read_saved_json(path).get("runs", {})
+    """Note which folder holds each run's seeds, for the tables; what was planned before with these settings stays.
+
+    Raises InputError for a damaged plan: to write a new one over it would take every other run out of the tables.
+    """
+    runs = read_plan(results_dir)
     for name, by_seed in plan.cells.items():
-        first, before = next(iter(by_seed.values())), runs.get(name, {})
+        first, before = next(iter(by_seed.values())), runs.get(name)
         config = first.config()
-        kept = before.get("seeds", {}) if before.get("key") == first.key else {}
-        runs[name] = {
-            "key": first.key,
-            "seeds": kept | {str(seed): f"{job.name}/seed{seed}" for seed, job in by_seed.items()},
-            "split": first.split,
-            "overrides": list(registry[name].overrides),
-            "config": asked.config_path,
-            "dataset": config.dataset.name,
-            "external": sorted(config.dataset.external),
-            "imgsz": config.imgsz_lr,
-            "epochs": config.epochs,
-            "needs": first.needs,
-        }
-    write_text(path, json.dumps({"version": 1, "runs": runs}, indent=1) + "\n")
+        kept = before.seeds if before and before.key == first.key else {}
+        runs[name] = PlannedRun(
+            key=first.key,
+            seeds=kept | {str(seed): f"{job.name}/seed{seed}" for seed, job in by_seed.items()},
+            split=first.split,
+            overrides=list(registry[name].overrides),
+            config=asked.config_path,
+            dataset=config.dataset.name,
+            external=sorted(config.dataset.external),
+            imgsz=config.imgsz_lr,
+            epochs=config.epochs,
+            needs=first.needs,
+        )
+    path = plan_path(results_dir)
+    plain = {name: run.model_dump() for name, run in runs.items()}
+    write_text(path, json.dumps({"version": 1, "runs": plain}, indent=1) + "\n")
     return path
+
+
+def with_earlier_seeds(by_seed: Mapping[int, Job], planned: PlannedRun) -> dict[int, Job]:
+    """Return a run's jobs and, before them, those of seeds that earlier commands asked for, as the tables show them."""
+    like = next(iter(by_seed.values()))
+    found = {
+        seed: replace(like, name=Path(folder).parent.name, seed=seed, overrides=(*like.overrides[:-1], f"seed={seed}"))
+        for seed, folder in planned.folders.items()
+    }
+    return dict(sorted((found | dict(by_seed)).items()))
 
 
 def _derived(run: AblationRun, asked: Asked) -> list[str]:
@@ -199,3 +223,9 @@ def _job(
     pending = tuple(str(stage.run_dir) for stage in stages if stage.state() != "finished")
     own = (*overrides, f"seed={seed}")
     return Job(name, seed, split, asked.config_path, own, asked.device, config.run.results_dir, key, pending, needs)
+
+
+def _settings(record: Mapping[str, Any]) -> list[str]:
+    """Return the settings that a state or a result names, the split among them."""
+    overrides, split = record.get("overrides"), record.get("split")
+    return [*(overrides if isinstance(overrides, list) else []), *([f"--split {split}"] if split is not None else [])]

@@ -7,6 +7,9 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from filelock import FileLock
+
+from data_utils.ablation_files import plan_path
 from data_utils.ablation_registry import nearest, read_registry
 from data_utils.config import load_config
 from data_utils.config_sections import Config
@@ -34,6 +37,9 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
         raise InputError(f"--only {only}: matches no run of {ablations}{nearest(only, registry)}")
     if min(asked.seeds) < 0 or asked.epochs < 1:
         raise InputError(f"--seeds {min(asked.seeds)}, --epochs {asked.epochs}: seeds count from 0, epochs from 1")
+    if engine.cpus < 1 or (engine.address and engine.name != "ray"):
+        given = f"--cpus {engine.cpus}, --address {engine.address}"
+        raise InputError(f"{given}: --engine ray alone takes these, from 1 core")
     _refuse_settings_with_an_option(asked.settings)
     asked = replace(asked, seeds=tuple(dict.fromkeys(asked.seeds)))
     plan = make_plan(registry, wanted, asked)
@@ -46,15 +52,24 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
         return 0
     results_dir = _require_what_all_need(asked, engine).run.results_dir
     refuse_other_settings(plan.jobs)
-    write_plan(plan, registry, asked, results_dir)  # also finds out whether there is a place to write to
+    with _alone_in(results_dir):
+        write_plan(plan, registry, asked, results_dir)  # also finds out whether there is a place to write to
     outcomes: dict[Job, Outcome] = {}
     try:
         _run(plan, engine, asked.device, outcomes)
     finally:  # stopped by a signal, too
-        print(f"written: {write_results(registry, plan, outcomes, results_dir)}")
+        with _alone_in(results_dir):
+            print(f"written: {write_results(registry, plan, outcomes, results_dir)}")
     print(f"tables: python -m evaluation.report ablations --results {results_dir}")
     states = {outcome.state for outcome in outcomes.values()}
     return EXIT_FAULT if states & {"failed", "busy"} else EXIT_RESUMABLE if "stopped" in states else 0
+
+
+def _alone_in(results_dir: str) -> FileLock:
+    """Return the lock of what all runners of one folder write to: the plan, and the results over all seeds."""
+    folder = plan_path(results_dir).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / "plan.lock")
 
 
 def _require_what_all_need(asked: Asked, engine: Engine) -> Config:
@@ -78,6 +93,8 @@ def _refuse_settings_with_an_option(settings: tuple[str, ...]) -> None:
         option = {"epochs": "--epochs", "seed": "--seeds"}.get(key.strip())
         if option is not None:
             raise InputError(f"{text}: write {option} {value}; every run takes it from there")
+        if key.strip() in ("run.name", "run.fixed_copies"):
+            raise InputError(f"{text}: every run has a folder of its own; to keep them apart: run.results_dir=PATH")
 
 
 def _run(plan: Plan, engine: Engine, device: str, outcomes: dict[Job, Outcome]) -> None:
