@@ -37,7 +37,8 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
     settings = [Scoring.from_dict(stored.about["scoring"]) for stored in passes]
     if settings[0].names != settings[1].names:
         raise InputError(f"{second}: classes {list(settings[1].names)}, but {first} has {list(settings[0].names)}")
-    _require_same_settings(settings, second)
+    if rule := settings[0].other_rule(settings[1]):
+        raise InputError(f"{second}: {rule}; evaluate both under one setting")
     scoring, notes = settings[0], [*passes[0].notes, *passes[1].notes]
     if settings[0].imgsz != settings[1].imgsz and scoring.eval.size_reference != "original":
         scoring = replace(scoring, eval=scoring.eval.model_copy(update={"size_reference": "original"}))
@@ -59,19 +60,6 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
         "notes": [*notes, *_note_scorings(passes)],
     }
     return {"about": about, "pairs": pairs}
-
-
-def _require_same_settings(settings: Sequence[Any], second: Path) -> None:
-    """Raise InputError where the two passes kept detections, or count hits and sizes, by different rules."""
-    plain = [one.as_dict() for one in settings]
-    rules = [one | {f"eval.{key}": value for key, value in one.pop("eval").items()} for one in plain]
-    free = ("imgsz", "eval.resamples", "eval.bootstrap_seed", "eval.batch_size")
-    differing = [key for key in rules[0] if key not in free and rules[0][key] != rules[1].get(key)]
-    if differing:
-        key = differing[0]
-        raise InputError(
-            f"{second}: {key} = {rules[1].get(key)}, but {rules[0][key]} for the first; evaluate both under one setting"
-        )
 
 
 def _note_scorings(passes: Sequence[Any]) -> list[str]:

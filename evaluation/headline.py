@@ -45,6 +45,13 @@ class Scoring:
             "eval": self.eval.model_dump(mode="json"),
         }
 
+    def other_rule(self, other: Scoring) -> str | None:
+        """Say which rule of keeping detections, or of counting hits and sizes, differs in `other`, or return None."""
+        free = ("imgsz", "eval.resamples", "eval.bootstrap_seed", "eval.batch_size")
+        mine, theirs = (_flat(scoring.as_dict()) for scoring in (self, other))
+        differing = [key for key in mine if key not in free and mine[key] != theirs[key]]
+        return f"{differing[0]} = {theirs[differing[0]]}, but {mine[differing[0]]} for the first" if differing else None
+
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Scoring:
         """Read back what `as_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
@@ -53,6 +60,10 @@ class Scoring:
             raise ValueError("names must be a list")
         iou_thresh, conf_thresh = (float(values[name]) for name in ("iou_thresh", "conf_thresh"))
         return Scoring(tuple(values["names"]), iou_thresh, conf_thresh, int(values["imgsz"]), section)
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    return values | {f"eval.{key}": value for key, value in values.pop("eval").items()}
 
 
 def headline_statistics(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def cell(**values: Any) -> Cell:
         ({"on_paper_data": False}, "other data"),
         ({"measure": "fps"}, "other machine"),
         ({"measure": "gflops", "on_paper_data": False}, "within tolerance"),
+        ({"measure": "gflops", "on_paper_data": False, "at_paper_side": False}, "other input side"),
+        ({"mean": None, "n_seeds": 0, "ran": True}, "not measured"),
         ({"published": None}, ""),
         ({"tolerance": None}, ""),
     ],
@@ -73,3 +76,17 @@ def test_a_mean_over_rows_needs_all_of_them(tmp_path: Path) -> None:
     found = cell_of(study, sources)
     assert found.mean == pytest.approx(sum(cell_of(study, (each,)).mean or 0 for each in sources) / 3)
     assert found.runs == ("pretrain_coco", "plain_split2", "plain_split3")
+
+
+def test_a_run_without_an_external_set_is_not_said_not_to_have_run(tmp_path: Path) -> None:
+    saved = SavedStudy(tmp_path, imgsz=320)
+    saved.add("sr_light")
+    path = tmp_path / "ablations" / "sr_light" / "seed0" / "result.json"
+    result = json.loads(path.read_text())
+    del result["evaluations"]["ext"]
+    path.write_text(json.dumps(result))
+    study = Study(tmp_path, REGISTRY)
+    assert cell_of(study, (("sr_light", "ext_small"),)).verdict == "not measured"
+    assert cell_of(study, (("sr_layers_26", "ext_small"),)).verdict == "not run"
+    saved.add("pretrain_coco")
+    assert cell_of(Study(tmp_path, REGISTRY), (("pretrain_coco", "gflops"),)).verdict == "other input side"

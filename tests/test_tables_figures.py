@@ -66,3 +66,10 @@ def test_figures_without_any_result_show_what_was_published(tmp_path: Path, monk
         missing, axes = drawn(monkeypatch, Study(tmp_path, REGISTRY), number, tmp_path / f"{number}.png")
         assert len(missing) == 1
         assert axes
+
+
+def test_a_registry_that_states_no_published_values_still_gives_figures(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("runs: {pretrain_coco: {figures: [5]}, mine: {figures: [3], c1: 2}}\n")
+    study = Study(tmp_path, read_registry(tmp_path / "a.yaml"))
+    for draw in (figures.figure_3, figures.figure_5):
+        assert draw(study, tmp_path / "figure.png")

@@ -49,6 +49,8 @@ def test_every_cell_says_how_it_stands(saved: SavedStudy, capsys: pytest.Capture
     text = (out / "ablations.md").read_text(encoding="utf-8")
     assert "pretrain_coco, seed 1: predictions_best_test.jsonl: the last line is torn and was left out." in text
     assert "swaps this table's v5s" in text
+    assert text.count("the last line is torn and was left out") == text.count("## Table") - 3  # once in 4, 5, 9 and 10
+    assert "![Figure 3 (points are missing, see the tables)](figure3.png)" in text
     assert " nan" not in text.lower()
 
 

@@ -10,13 +10,17 @@ from evaluation.tables.published import Source
 
 DIGITS = {"gflops": 1, "fps": 1}
 WITHIN, OUTSIDE, NOT_RUN, INCOMPLETE = "within tolerance", "outside", "not run", "incomplete"
-OTHER_DATA, OTHER_MACHINE = "other data", "other machine"
+NOT_MEASURED = "not measured"  # it ran, but has no such box, or no such set
+OTHER_DATA, OTHER_SIDE, OTHER_MACHINE = "other data", "other input side", "other machine"
 ROUNDING = 1e-9  # 0.80 - 0.77 is a little more than 0.03
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. why: what is missing, by seed. on_paper_data: whether ours was measured where the paper measured."""
+    """One cell. why: what is missing, by seed. ran: whether there is any result, be it without this measure.
+
+    on_paper_data, at_paper_side: whether ours was measured where the paper measured, and with an input of its side.
+    """
 
     runs: tuple[str, ...]
     measure: str
@@ -29,6 +33,8 @@ class Cell:
     why: str = ""
     tolerance: float | None = None
     on_paper_data: bool = True
+    at_paper_side: bool = True
+    ran: bool = False
 
     @property
     def difference(self) -> float | None:
@@ -39,10 +45,14 @@ class Cell:
     def verdict(self) -> str:
         """How ours stands to the published value."""
         if self.mean is None:
-            return INCOMPLETE if self.n_seeds else NOT_RUN
-        if self.difference is None or self.measure == "fps":
-            return OTHER_MACHINE if self.measure == "fps" else ""
-        if not self.on_paper_data and self.measure != "gflops":
+            return INCOMPLETE if self.n_seeds else NOT_MEASURED if self.ran else NOT_RUN
+        if self.measure == "fps":
+            return OTHER_MACHINE
+        if self.difference is None:
+            return ""
+        if self.measure == "gflops" and not self.at_paper_side:
+            return OTHER_SIDE
+        if self.measure != "gflops" and not self.on_paper_data:
             return OTHER_DATA
         if self.tolerance is None:
             return ""
@@ -84,6 +94,8 @@ def cell_of(study: Study, source: Source) -> Cell:
         why="" if len(means) == len(cells) else "a mean of rows above, of which some are missing",
         tolerance=max(tolerances, default=None),
         on_paper_data=all(cell.on_paper_data for cell in cells),
+        at_paper_side=all(cell.at_paper_side for cell in cells),
+        ran=all(cell.ran for cell in cells),
     )
 
 
@@ -102,6 +114,8 @@ def _single(study: Study, run: str, measure: str) -> Cell:
         why=reason(run, measured),
         tolerance=entry.tolerance.get(measure) if entry else None,  # pyright: ignore[reportArgumentType]
         on_paper_data=study.on_paper_data(run),
+        at_paper_side=study.at_paper_side(run),
+        ran=measured.ran,
     )
 
 

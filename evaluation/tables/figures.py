@@ -31,7 +31,8 @@ def figure_3(study: Study, out_png: Path) -> list[str]:
         cells = {c1: cell_of(study, ((name, measure),)) for c1, name in runs.items()}
         _curve(axes, {c1: cell for c1, cell in cells.items() if cell.mean is not None}, label, colour)
         missing += [f"figure 3: {cell.why}" for cell in cells.values() if cell.mean is None]
-    points = {c1: study.registry[name].paper["ap50"] for c1, name in PUBLISHED_SWEEP.items() if name in study.registry}
+    published = {c1: study.registry[name].paper for c1, name in PUBLISHED_SWEEP.items() if name in study.registry}
+    points = {c1: paper["ap50"] for c1, paper in published.items() if "ap50" in paper}
     axes.plot([*points], [*points.values()], "D", color=PAPER, mfc="none", label="published (Tables 4 and 6)")
     least = min((c1 for c1 in runs if c1), default=0.01)
     axes.set_xscale("symlog", linthresh=least, linscale=0.5)

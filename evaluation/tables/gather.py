@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from data_utils.ablation_files import FOLDER, RESULT, STATE, PlannedRun, read_plan, read_result
 from data_utils.ablation_registry import EXTERNAL, AblationRun
 from data_utils.errors import InputError
-from data_utils.saved_json import read_saved_json
+from data_utils.saved_json import finite, read_saved_json
 from data_utils.types import FloatArray
 from evaluation.bootstrap import Interval, Statistic, intervals, resample, units_of
 from evaluation.headline import Scoring, headline_statistics
@@ -37,15 +38,21 @@ MEASURES = {
 }
 COSTS = ("gflops", "fps")  # properties of network and machine: no interval
 PAPER_SIDE, PAPER_EPOCHS = 640, 100
+SHOWN = 5e-4  # half of the last digit that the tables show of AP50
 COMMAND = "python run_all_ablations.py"
+Statistics = tuple[dict[int, dict[str, Statistic]], int, Scoring]  # by seed, number of units, how it was scored
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One measure of one run: by_seed holds what is there, missing why a seed is not; no mean while one is missing."""
+    """One measure of one run: by_seed holds what is there, missing why a seed is not; no mean while one is missing.
+
+    ran: whether any seed has a result, be it without this measure.
+    """
 
     by_seed: Mapping[int, float] = field(default_factory=dict)
     missing: Mapping[int, str] = field(default_factory=dict)
+    ran: bool = False
     low: float | None = None
     high: float | None = None
 
@@ -64,85 +71,69 @@ class Measured:
 
 
 class Study:
-    """The saved results below `results_dir`; files are read when first asked for. `notes` grows with what was odd."""
+    """The saved results below `results_dir`; files are read when first asked for, and then kept."""
 
     def __init__(self, results_dir: Path, registry: Mapping[str, AblationRun]) -> None:
-        self.folder, self.results_dir, self.registry = results_dir / "ablations", results_dir, registry
-        self.notes: list[str] = []
-        self._passes: dict[tuple[str, str], dict[int, StoredPass]] = {}
-        self._statistics: dict[tuple[str, str], tuple[dict[int, dict[str, Statistic]], int, Scoring]] = {}
+        self.folder, self.results_dir, self.registry = results_dir / FOLDER, results_dir, registry
+        self._notes: dict[tuple[str, str], None] = {}  # (run, what was odd), each once
+        self._measured: dict[tuple[str, str], Measured] = {}
+        self._passes: dict[tuple[str, str], dict[int, StoredPass] | None] = {}
+        self._statistics: dict[tuple[str, str], Statistics | None] = {}
 
     @cached_property
-    def planned(self) -> dict[str, Any]:
+    def planned(self) -> dict[str, PlannedRun]:
         """What plan.json says of each run that was ever begun; raises InputError when it cannot be read."""
-        path = self.folder / "plan.json"
-        if not path.exists():
-            return {}
-        runs = read_saved_json(path).get("runs")
-        if not isinstance(runs, dict):
-            raise InputError(f"{path}: not a plan of run_all_ablations.py; move it away and run that again")
-        return runs
+        return read_plan(self.results_dir)
 
     def on_paper_data(self, run: str) -> bool:
         """Whether a run was made on the paper's data set, at its input side."""
-        plan = self.planned.get(run, {})
-        return plan.get("dataset") == PAPER_DATASET and plan.get("imgsz") == PAPER_SIDE
+        return self.at_paper_side(run) and self.planned[run].dataset == PAPER_DATASET
+
+    def at_paper_side(self, run: str) -> bool:
+        """Whether a run's input has the paper's side, on which GFLOPs depend."""
+        return run in self.planned and self.planned[run].imgsz == PAPER_SIDE
+
+    def notes_of(self, runs: Sequence[str]) -> list[str]:
+        """Return what was odd about these runs, as far as they were asked for."""
+        return list(dict.fromkeys(text for run, text in self._notes if run in runs))
 
     def measured(self, run: str, measure: str) -> Measured:
         """Gather one measure of one run over its seeds."""
-        if run not in self.planned:
-            return Measured(missing={0: f"`{COMMAND}` has not been asked for it"})
-        data, key = MEASURES[measure]
-        by_seed: dict[int, float] = {}
-        missing: dict[int, str] = {}
-        for seed, folder in self._folders(run).items():
-            value = self._value(run, folder, data, key)
-            if isinstance(value, str):
-                missing[seed] = value
-            else:
-                by_seed[seed] = value
-        low = high = None
-        if by_seed and not missing and measure not in COSTS:
-            interval = self._interval(run, data, key)
-            low, high = interval.bca_low, interval.bca_high
-        return Measured(by_seed, missing, low, high)
+        if (run, measure) not in self._measured:
+            self._measured[run, measure] = self._gather(run, measure)
+        return self._measured[run, measure]
 
     def difference(self, run: str, against: str, measure: str) -> tuple[Interval, list[float]] | None:
         """Return `run` minus `against`, means over the seeds both have, with an interval over the same patients.
 
-        Also returns the difference of each seed. None where either lacks a seed, or the two were not scored on the same
-        frames (then a note says so).
+        Also returns the difference of each seed. None where a seed of either has no value, and, with a note, where the
+        two cannot be compared. A note names seeds that only one of them has.
         """
         data, key = MEASURES[measure]
+        if self.measured(run, measure).mean is None or self.measured(against, measure).mean is None:
+            return None  # the cells say why
         one, other = self._seeds_of(run, data), self._seeds_of(against, data)
         if one is None or other is None:
             return None
-        (first, n_units, scoring), (second, n_other, _) = one, other
-        frames, others = self._passes[run, data], self._passes[against, data]
+        (first, n_units, scoring), (second, _, _) = one, other
         seeds = [seed for seed in first if seed in second]
-        try:
-            if not seeds or n_units != n_other:
-                raise InputError("no seed in common" if not seeds else "not the same patients")
-            in_same_order(frames[seeds[0]].results, others[seeds[0]].results)
-        except InputError as error:
-            self.notes.append(f"{run} against {against}: no comparison ({error}).")
+        if problem := self._not_comparable(run, against, measure, seeds):
+            self._note(run, f"{run} against {against}: no comparison ({problem}).")
             return None
-        order = self._units_agree(frames[seeds[0]], others[seeds[0]])
-        if not order:
-            self.notes.append(f"{run} against {against}: no comparison (the lists are in another order).")
-            return None
+        if alone := sorted(first.keys() ^ second.keys()):
+            there, gone = (", ".join(map(str, some)) for some in (seeds, alone))
+            self._note(run, f"{run} against {against}: difference over seeds {there}; only one of them has {gone}.")
         mine, theirs = ([each[seed][key] for seed in seeds] for each in (first, second))
         section = scoring.eval
-        both = {run: _mean_of(mine), against: _mean_of(theirs)}
+        both = {"run": _mean_of(mine), "against": _mean_of(theirs)}
         means, ones = resample(both, n_units, section.resamples, section.bootstrap_seed), np.ones((1, n_units))
         by_seed = [float((a(ones) - b(ones))[0]) for a, b in zip(mine, theirs, strict=True)]
-        return (means[run] - means[against]).interval(), by_seed
+        return (means["run"] - means["against"]).interval(), by_seed
 
     def seconds(self, run: str) -> float | None:
-        """Return the mean training time over the seeds that are there."""
-        results = [read_saved_json(self.folder / folder / "result.json") for folder in self._folders(run).values()]
-        found = [result.get("seconds") for result in results]
-        known = [value for value in found if isinstance(value, int | float)]
+        """Return the mean training time over the seeds that were trained in one go."""
+        results = [read_result(self.folder / folder) for folder in self._folders(run).values()]
+        known = [value for result in results if (value := finite(result.get("seconds"))) is not None]
         return sum(known) / len(known) if known else None
 
     def about(self, runs: Sequence[str]) -> list[str]:
@@ -150,45 +141,74 @@ class Study:
         runs = [run for run in runs if any(map(self._has_result, self._folders(run).values()))]
         plans = [self.planned[run] for run in runs]
         lines = sorted({
-            f"Ours: {plan['dataset']} split {plan['split']}, {plan['imgsz']} px, {plan['epochs']} epochs, seeds "
-            f"{', '.join(plan['seeds'])}, settings {plan['config']}."
+            f"Ours: {plan.dataset} split {plan.split}, {plan.imgsz} px, {plan.epochs} epochs, seeds "
+            f"{', '.join(map(str, sorted(plan.folders)))}, settings {plan.config}."
             for plan in plans
         })  # fmt: skip
-        if any(plan["epochs"] != PAPER_EPOCHS for plan in plans):
+        if any(plan.epochs != PAPER_EPOCHS for plan in plans):
             lines.append(f"The paper trained for {PAPER_EPOCHS} epochs.")
         if not all(map(self.on_paper_data, runs)):
             lines.append("Not the paper's data (ENDO-LC, not public) or input side: differences say nothing about it.")
         return lines
 
+    def _note(self, run: str, text: str) -> None:
+        self._notes[run, text] = None
+
     def _has_result(self, folder: str) -> bool:
-        return (self.folder / folder / "result.json").is_file()
+        return (self.folder / folder / RESULT).is_file()
 
     def _folders(self, run: str) -> dict[int, str]:
-        return {int(seed): folder for seed, folder in self.planned.get(run, {}).get("seeds", {}).items()}
+        return self.planned[run].folders if run in self.planned else {}
+
+    def _gather(self, run: str, measure: str) -> Measured:
+        if run not in self.planned:
+            return Measured(missing={0: f"`{COMMAND}` has not been asked for it"})
+        data, key = MEASURES[measure]
+        values = {seed: self._value(run, folder, data, key) for seed, folder in self._folders(run).items()}
+        by_seed = {seed: value for seed, value in values.items() if not isinstance(value, str)}
+        missing = {seed: value for seed, value in values.items() if isinstance(value, str)}
+        ran = any(self._result(run, folder) for folder in self._folders(run).values())
+        if missing or measure in COSTS:
+            return Measured(by_seed, missing, ran)
+        interval = self._interval(run, data, key)
+        return Measured(by_seed, missing, ran, interval.bca_low, interval.bca_high)
+
+    def _result(self, run: str, folder: str) -> dict[str, Any]:
+        """Return one seed's result; empty where it is missing, damaged or of other settings."""
+        result = read_result(self.folder / folder)
+        return result if result.get("key") == self.planned[run].key else {}
 
     def _value(self, run: str, folder: str, data: str, key: str) -> float | str:
         """Return one seed's value, or why there is none."""
-        result = read_saved_json(self.folder / folder / "result.json")
-        if not result or result.get("key") != self.planned[run].get("key"):
+        result = self._result(run, folder)
+        if not result:
             return self._why_not(run, folder)
         if data not in result["evaluations"]:
             return f"no external set: dataset.external.{data} is not in the settings"
         path = self.results_dir / result["evaluations"][data]
         metrics = read_saved_json(path).get("metrics")
         if not isinstance(metrics, dict):
-            return f"failed: {path}: not a whole evaluation; remove result.json in {self.folder / folder} and run again"
-        value = metrics.get(key)
-        return float(value) if isinstance(value, int | float) else f"not defined: {key} on {data} (no such box)"
+            return f"failed: {path}: not a whole evaluation; remove {RESULT} in {self.folder / folder} and run again"
+        if data == "test":
+            self._note_change(run, folder, result, metrics)
+        value = finite(metrics.get(key))
+        return f"not defined: {key} on {data} (no such box)" if value is None else value
+
+    def _note_change(self, run: str, folder: str, result: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+        """Note where the evaluation is no longer the one that the runner made."""
+        then, now = finite(result.get("ap50")), finite(metrics.get("ap50"))
+        if then is not None and now is not None and abs(now - then) > SHOWN:
+            self._note(run, f"{run}: {folder} was evaluated again by other rules: AP50 {now:.3f}, {then:.3f} before.")
 
     def _why_not(self, run: str, folder: str) -> str:
-        state = read_saved_json(self.folder / folder / "state.json")
-        if not state or state.get("key") != self.planned[run].get("key"):
-            needs = self.planned[run].get("needs")
+        state = read_saved_json(self.folder / folder / STATE)
+        if not state or state.get("key") != self.planned[run].key:
+            needs = self.planned[run].needs
             return f"needs {needs}" if needs else "not begun"
-        if state["state"] in ("running", "done"):
-            return "not finished: the same command goes on with it"
-        link = " " if state["state"] == "needs" else ": "
-        return f"{state['state']}{link}{state.get('why', '')}"
+        name = state.get("state")
+        if name in ("needs", "stopped", "failed"):
+            return f"{name}{' ' if name == 'needs' else ': '}{state.get('why', '')}"
+        return "not finished: the same command goes on with it"
 
     def _interval(self, run: str, data: str, key: str) -> Interval:
         found = self._seeds_of(run, data)
@@ -199,49 +219,71 @@ class Study:
         section = scoring.eval
         return intervals({key: mean}, n_units, section.resamples, section.bootstrap_seed)[key]
 
-    def _seeds_of(self, run: str, data: str) -> tuple[dict[int, dict[str, Statistic]], int, Scoring] | None:
+    def _seeds_of(self, run: str, data: str) -> Statistics | None:
         """Return each seed's statistics over weights of the same patients, their number, and how it was scored."""
-        if (run, data) in self._statistics:
-            return self._statistics[run, data]
-        passes = self._load(run, data)
-        if not passes:
-            return None
-        first = next(iter(passes.values()))
-        scoring, (units, names) = Scoring.from_dict(first.about["scoring"]), units_of(first.results)
-        try:
-            own = {
-                seed: headline_statistics(in_same_order(first.results, each.results), scoring, None, units)
-                for seed, each in passes.items()
-            }
-        except InputError as error:
-            self.notes.append(f"{run}: no interval ({error}).")
-            return None
-        self._statistics[run, data] = own, len(names), scoring
+        if (run, data) not in self._statistics:
+            passes = self._load(run, data)
+            try:
+                self._statistics[run, data] = _statistics_of(passes) if passes else None
+            except InputError as error:
+                self._note(run, f"{run}: no interval ({error}).")
+                self._statistics[run, data] = None
         return self._statistics[run, data]
 
     def _load(self, run: str, data: str) -> dict[int, StoredPass] | None:
+        """Return what the prediction files of all seeds hold; None, with a note, where one cannot be read."""
         if (run, data) in self._passes:
             return self._passes[run, data]
-        passes: dict[int, StoredPass] = {}
+        passes: dict[int, StoredPass] | None = {}
         for seed, folder in self._folders(run).items():
-            evaluation = read_saved_json(self.folder / folder / "result.json").get("evaluations", {}).get(data)
-            if evaluation is None:
-                return None
-            path = self.results_dir / evaluation
-            predictions = path.with_name("predictions" + path.stem.removeprefix("eval") + ".jsonl")
+            evaluation = self._result(run, folder).get("evaluations", {}).get(data)
+            path = self.results_dir / (evaluation or "")
             try:
-                passes[seed] = load(predictions)
+                if evaluation is None:
+                    raise InputError("no result")
+                passes[seed] = load(path.with_name("predictions" + path.stem.removeprefix("eval") + ".jsonl"))
             except InputError as error:
-                self.notes.append(f"{run}, seed {seed}: no interval ({error}).")
-                return None
-            self.notes += [f"{run}, seed {seed}: {note}" for note in passes[seed].notes]
+                self._note(run, f"{run}, seed {seed}: no interval ({error}).")
+                passes = None
+                break
+            for note in passes[seed].notes:
+                self._note(run, f"{run}, seed {seed}: {note}")
         self._passes[run, data] = passes
         return passes
 
-    @staticmethod
-    def _units_agree(one: StoredPass, other: StoredPass) -> bool:
-        """Whether patients are numbered alike in both, so that weights mean the same patients."""
-        return units_of(one.results)[1] == units_of(other.results)[1]
+    def _not_comparable(self, run: str, against: str, measure: str, seeds: Sequence[int]) -> str | None:
+        """Return why two runs' seeds cannot be compared, patient by patient, or None."""
+        data, _ = MEASURES[measure]
+        passes = [self._passes[name, data] for name in (run, against)]
+        if not seeds:
+            return "no seed in common"
+        one, other = (own[seeds[0]] for own in passes if own)
+        if units_of(one.results)[1] != units_of(other.results)[1]:
+            return "not the same patients, or the lists are in another order"
+        first, second = (Scoring.from_dict(stored.about["scoring"]) for stored in (one, other))
+        if rule := first.other_rule(second):
+            return f"not scored by the same rules: {rule}"
+        if first.imgsz != second.imgsz and first.eval.size_reference != "original" and measure != "ap50":
+            return f"sizes are counted in pixels of inputs of {first.imgsz} and {second.imgsz} px"
+        try:
+            in_same_order(one.results, other.results)
+        except InputError as error:
+            return str(error)
+        return None
+
+
+def _statistics_of(passes: Mapping[int, StoredPass]) -> Statistics:
+    """Work out all seeds' statistics; raises InputError where they are not of the same frames, scored by one rule."""
+    first = next(iter(passes.values()))
+    scoring, (units, names) = Scoring.from_dict(first.about["scoring"]), units_of(first.results)
+    for seed, each in passes.items():
+        if rule := scoring.other_rule(Scoring.from_dict(each.about["scoring"])):
+            raise InputError(f"the seeds were not scored by the same rules; seed {seed}: {rule}")
+    own = {
+        seed: headline_statistics(in_same_order(first.results, each.results), scoring, None, units)
+        for seed, each in passes.items()
+    }
+    return own, len(names), scoring
 
 
 def _mean_of(statistics: Sequence[Statistic]) -> Statistic:

@@ -23,7 +23,8 @@ td.within { background: #dcfce7 } td.outside { background: #fee2e2 } td.missing 
 ol.reasons { list-style: lower-alpha } ol, ul { font-size: .9rem; color: #4b5563; overflow-wrap: anywhere }
 img { max-width: 100%; height: auto }
 """
-_CLASSES = {"within": "within", "outsid": "outside", "not ru": "missing", "incomp": "missing", "other ": "missing"}
+_CLASSES = {"within": "within", "outsid": "outside", "not ru": "missing", "not me": "missing", "incomp": "missing",
+            "other ": "missing"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def markdown(tables: Iterable[Laid], heading: str, legend: str) -> str:
         headers = [f"{name}: {column}" if name else column for name, column in zip(spans, table.columns, strict=True)]
         lines = [[table.first, *headers], ["---", *(["---:"] * len(headers))], *table.rows]
         body = "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines)
-        notes = [f"({letter(i)}) {why}" for i, why in enumerate(table.reasons)] + list(table.notes)
-        parts += [f"## {table.title}", body, "\n".join(f"- {note}" for note in notes)]
+        parts += [f"## {table.title}", body, "\n".join(f"- {note}" for note in _all_notes(table))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -97,6 +97,12 @@ def page(tables: Iterable[Laid], heading: str, legend: str, figures: Sequence[tu
 def latex(tables: Iterable[Laid]) -> str:
     """Return the tables as LaTeX, for \\input; they need the package booktabs."""
     return "\n".join(map(_latex_table, tables))
+
+
+def _all_notes(table: Laid) -> list[str]:
+    """Return reasons with their letters, then notes, each on one line."""
+    lettered = (f"({letter(i)}) {why}" for i, why in enumerate(table.reasons))
+    return [" ".join(note.split()) for note in (*lettered, *table.notes)]
 
 
 def _markdown_cell(text: str) -> str:
@@ -137,7 +143,6 @@ def _latex_table(table: Laid) -> str:
     )
     rules = " ".join(rf"\cmidrule(lr){{{a}-{b}}}" for a, b in spans)
     above = [rf" & {groups} \\", rules] if any(name for name, _ in table.groups) else []
-    notes = [f"({letter(i)}) {why}" for i, why in enumerate(table.reasons)] + list(table.notes)
     lines = [
         r"\begin{table}",
         rf"\caption{{{_escaped(table.title)}}}",
@@ -150,7 +155,7 @@ def _latex_table(table: Laid) -> str:
         *map(_latex_row, table.rows),
         r"\bottomrule",
         r"\end{tabular}",
-        *(rf"\par {_escaped(note)}" for note in notes),
+        *(rf"\par {_escaped(note)}" for note in _all_notes(table)),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

@@ -25,6 +25,7 @@ NOTES = (
     "0 out and all of at least three seeds agree.",
     "Nothing is corrected for there being many rows: of twenty comparisons without any true difference, one is "
     "expected to look like one.",
+    "Minutes: mean over the seeds that were trained in one go; a resumed training does not know its own.",
 )
 
 
@@ -107,7 +108,7 @@ def _table(study: Study, title: str, own: Sequence[Answer]) -> Laid:
         rows.append([*row, "-" if seconds is None else f"{seconds / 60:.1f}"])
     columns = ["mean ± SD [interval]", "difference [interval]", "shows"]
     notes = [f"{name}: {study.registry[name].note}." for name in runs if study.registry[name].note]
-    odd = [note for note in study.notes if note.partition(",")[0].partition(" ")[0].rstrip(":") in runs]
+    odd = study.notes_of(runs)
     groups = [*((label, len(columns)) for label in MEASURES.values()), ("training", 1)]
     all_columns = [*columns * len(MEASURES), "minutes"]
     return Laid(title, groups, all_columns, rows, reasons.found, [*notes, *study.about(runs), *odd, *NOTES], "run")

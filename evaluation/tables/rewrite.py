@@ -63,8 +63,7 @@ def _laid(study: Study, table: PaperTable, cells: list[list[Cell]]) -> Laid:
             row += [*cell.texts, reasons.mark(cell.verdict, cell.why)]
         rows.append(row)
     runs = list(dict.fromkeys(run for own in cells for cell in own for run in cell.runs))
-    odd = [note for note in study.notes if note.partition(",")[0].partition(" ")[0].rstrip(":") in runs]
-    notes = [*dict.fromkeys([*table.notes, *study.about(runs), *odd])]
+    notes = [*table.notes, *study.about(runs), *study.notes_of(runs)]
     groups = [(group, len(COLUMNS)) for group in table.groups]
     return Laid(f"Table {table.number}: {table.title}", groups, COLUMNS * len(groups), rows, reasons.found, notes)
 
@@ -80,7 +79,7 @@ def _rows(table: PaperTable, cells: list[list[Cell]]) -> Iterator[dict[str, obje
 
 def _caption(name: str, missing: list[str]) -> str:
     number = name.removeprefix("figure")
-    return f"Figure {number}" + (f" ({len(missing)} points missing, see the tables)" if missing else "")
+    return f"Figure {number}" + (" (points are missing, see the tables)" if missing else "")
 
 
 def _data_uri(png: Path) -> str:
