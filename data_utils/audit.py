@@ -76,18 +76,18 @@ def _other_findings(config: Config, splits: Sequence[AuditedSplit], unreadable: 
     ]
 
 
-def require_clean(config: Config, split: int, *, write: bool = True) -> str:
+def require_clean(config: Config, split: int, *, write: bool = True, skippable: bool = True) -> str:
     """Audit one split before training; return "passed" or "passed with N warnings", for the run's record.
 
     What blocks training is raised as InputError in one line, and with `write` the report is left under the results
-    folder. Without it nothing is written.
+    folder. Without it nothing is written. skippable: whether the caller has the option --skip-audit.
     """
     report = audit(config, [split], write=write)
     if report.blocking:
         look = ""
         if write:
             look = f"; see {_listed(report.write(config.run.results_dir))}"
-        raise InputError(f"{report.complaint()}{look}; --skip-audit trains all the same")
+        raise InputError(f"{report.complaint()}{look}{'; --skip-audit trains all the same' if skippable else ''}")
     return report.verdict
 
 

@@ -51,6 +51,18 @@ def test_a_mean_is_over_all_seeds_or_not_given(tiny_prepared: PreparedSet, tmp_p
     assert kept["by_seed"]["0"]["ap50"] == 0.5
 
 
+def test_what_another_runner_finished_meanwhile_is_there(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    runs = read_registry(registry(tmp_path, one={}))
+    plan = make_plan(runs, ["one"], Asked(str(base_config(tiny_prepared, tmp_path))))
+    outcomes = {plan.jobs[0]: Outcome("busy", "process 7 works in it")}
+    for finished, state in ((False, "busy: process 7 works in it"), (True, "done before")):
+        if finished:
+            write_result(plan.jobs[0])
+        path = write_results(runs, plan, outcomes, tmp_path / "results")
+        assert next(csv.DictReader(path.open(encoding="utf-8", newline="")))["state"] == state
+    assert json.loads(result_path("one", tmp_path / "results").read_text())["missing"] == {}
+
+
 def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_written(
     tiny_prepared: PreparedSet, tmp_path: Path
 ) -> None:

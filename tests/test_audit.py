@@ -129,6 +129,8 @@ def test_a_look_before_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     config = make_set(tmp_path)
     leak(tmp_path, recompressed(texture(3)))
     before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"keep each patient's frames in one part$"):
+        require_clean(config, 1, write=False, skippable=False)
     with pytest.raises(InputError, match="--skip-audit"):
         require_clean(config, 1, write=False)
     assert sorted(tmp_path.rglob("*")) == before

@@ -43,7 +43,8 @@ def test_dry_run_lists_all_runs_and_only_narrows() -> None:
         (["lro=0.1"], "unknown key 'lro', did you mean 'lrf'"),
         (["epochs=3"], "epochs=3: write --epochs 3"),
         (["seed=3"], "seed=3: write --seeds 3"),
-        (["--seeds", "-1"], "--seeds -1, --epochs 20: seeds count from 0"),
+        (["--seeds", "-1"], "--seeds -1, --epochs 20: seeds are 0 to 4294967295"),
+        (["--seeds", "0", "4294967296"], "--seeds 4294967296, --epochs 20: seeds are 0 to 4294967295"),
         (["--epochs", "20"], "data/splits/split1/train.txt: no such split list"),
     ],
 )

@@ -13,7 +13,7 @@ from data_utils.ablation_files import FOLDER, NUMBERS, read_plan, read_result
 from data_utils.ablation_registry import AblationRun, check_name
 from data_utils.atomic import write_csv, write_text
 from data_utils.config import load_config
-from training.ablation_job import Outcome, noted, perform, standing
+from training.ablation_job import Outcome, is_done, noted, perform, standing
 from training.ablation_plan import Asked, Job, Plan, job_key, refuse_other_settings, with_earlier_seeds
 
 SUMMARY_COLUMNS = ("name", "group", "tables", "overrides", "paper_ap50", "ap50", "ap50_sd", "seeds", "fps", "gflops",
@@ -66,7 +66,7 @@ def write_results(
     rows = _earlier_rows(path)
     for name, asked_now in plan.cells.items():
         by_seed = with_earlier_seeds(asked_now, planned[name]) if name in planned else asked_now
-        states = {seed: outcomes.get(job) or standing(job) for seed, job in by_seed.items()}
+        states = {seed: _latest(job, outcomes) for seed, job in by_seed.items()}
         result = over_seeds(name, registry[name], by_seed, states)
         write_text(result_path(name, results_dir), json.dumps(result, indent=2) + "\n")
         row = {**result, **_described(registry[name], result, states)}
@@ -74,6 +74,13 @@ def write_results(
     order = [*(name for name in registry if name in rows), *(name for name in rows if name not in registry)]
     write_csv(path, SUMMARY_COLUMNS, (rows[name] for name in order))
     return path
+
+
+def _latest(job: Job, outcomes: Mapping[Job, Outcome]) -> Outcome:
+    """Return a job's outcome, or how it stands where this command has none, or another runner was at it."""
+    outcome = outcomes.get(job)
+    stale = outcome is None or (outcome.state == "busy" and is_done(job))
+    return standing(job) if stale else outcome
 
 
 def _earlier_rows(path: Path) -> dict[str, dict[str, Any]]:

@@ -80,7 +80,7 @@ def perform(job: Job) -> dict[str, Any]:
     from training.stage_runs import run_stages
 
     config = job.config()
-    audited = require_clean(config, job.split)
+    audited = require_clean(config, job.split, skippable=False)
     if not is_finished(job.run_dir):
         run_stages(config, device=job.device)
         resume = job.run_dir if any(job.run_dir.glob("last*.pt")) else None

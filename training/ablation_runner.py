@@ -19,6 +19,8 @@ from training.ablation_job import Outcome
 from training.ablation_plan import Asked, Job, Plan, make_plan, refuse_other_settings, write_plan
 from training.dry_run import require_prepared
 
+MOST_EPOCHS = 1_000_000  # more is a slip of the hand, and a factor on it may leave what a number can hold
+
 
 @dataclass(frozen=True)
 class Engine:
@@ -35,8 +37,10 @@ def run_all(ablations: str, only: str, asked: Asked, engine: Engine, dry_run: bo
     wanted = [name for name in registry if fnmatch.fnmatchcase(name, only)]
     if not wanted:
         raise InputError(f"--only {only}: matches no run of {ablations}{nearest(only, registry)}")
-    if min(asked.seeds) < 0 or asked.epochs < 1:
-        raise InputError(f"--seeds {min(asked.seeds)}, --epochs {asked.epochs}: seeds count from 0, epochs from 1")
+    wrong = [seed for seed in asked.seeds if not 0 <= seed < 2**32]
+    if wrong or not 1 <= asked.epochs <= MOST_EPOCHS:
+        told = f"--seeds {(wrong or asked.seeds)[0]}, --epochs {asked.epochs}"
+        raise InputError(f"{told}: seeds are 0 to {2**32 - 1}, epochs 1 to {MOST_EPOCHS:,}")
     if engine.cpus < 1 or (engine.address and engine.name != "ray"):
         given = f"--cpus {engine.cpus}, --address {engine.address}"
         raise InputError(f"{given}: --engine ray alone takes these, from 1 core")
