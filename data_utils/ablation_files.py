@@ -23,7 +23,7 @@ class PlannedRun(BaseModel):
     key: str
     seeds: Annotated[dict[Annotated[str, Field(pattern=r"^\d+$")], str], Field(min_length=1)]
     split: int
-    overrides: list[str] = Field(default_factory=list)
+    overrides: list[str] | None = None
     config: str
     dataset: str
     external: list[str] = Field(default_factory=list)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import ablation_samples
 import pytest
-from ablation_samples import base_config, registry, write_result
+from ablation_samples import NUMBERS, base_config, registry, write_result
 from conftest import PreparedSet
 
 from data_utils.ablation_registry import read_registry
+from data_utils.config import override_config
 from data_utils.saved_json import read_saved_json
 from training import ablation_job
 from training.ablation_job import Outcome, attempt, is_done, noted, standing
@@ -82,6 +85,23 @@ def test_a_result_of_wrong_types_is_no_result_and_no_traceback(jobs: dict[str, J
     assert str(attempt(job)) == "done"
     (job.folder / "result.json").write_text(json.dumps(result | {"ap50": None}))
     assert is_done(job)  # not defined where no frame holds a box
+
+
+def test_an_evaluation_is_noted_where_the_results_lie_now(
+    jobs: dict[str, Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, given = jobs["fine"], []
+
+    def evaluate(weights: Path, **asked: Any) -> Any:
+        given.append(override_config(job.config(), ["run.results_dir=long/ago", *asked["overrides"]]))
+        return SimpleNamespace(files=[weights.with_name(f"eval_best_{asked['data']}.json")], metrics=NUMBERS)
+
+    monkeypatch.setattr("evaluation.evaluation_run.evaluate_checkpoint", evaluate)
+    job.run_dir.mkdir(parents=True)
+    trained = {"result": {"epochs_trained": 1, "best_epoch": 1, "seconds": 1.0}}
+    (job.run_dir / "run.json").write_text(json.dumps(trained))
+    assert ablation_job._evaluated(job)["evaluations"] == {"test": "runs/ablation_fine_seed0/eval_best_test.json"}
+    assert [config.run.results_dir for config in given] == [job.results_dir]
 
 
 def test_how_a_job_stands_that_nobody_came_to(jobs: dict[str, Job]) -> None:

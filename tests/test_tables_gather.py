@@ -191,6 +191,16 @@ def test_an_evaluation_that_was_made_again_by_other_rules_is_told(saved: SavedSt
         assert ("plain/seed0 was evaluated again by other rules" in str(study.notes_of(["plain"]))) == told
 
 
+def test_a_registry_that_changed_since_is_told(saved: SavedStudy) -> None:
+    for overrides, told in ((["sr_decoder=none"], 0), (["sr_decoder=none", "c2=1"], 1)):
+        saved.plan["plain"]["overrides"] = overrides
+        saved._write_plan()
+        study = study_of(saved)
+        assert study.measured("plain", "ap50").mean is not None
+        assert len(study.notes_of(["plain"])) == told
+    assert study.notes_of(["plain"]) == ["plain: run with sr_decoder=none c2=1; the registry now says sr_decoder=none."]
+
+
 def test_each_file_is_read_and_each_oddity_told_once(saved: SavedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
     torn = saved.evaluation("plain", 0).with_name("predictions_best_test.jsonl")
     torn.write_text("{")

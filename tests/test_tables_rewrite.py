@@ -68,6 +68,9 @@ def test_a_registry_without_the_runs_of_a_table_still_gives_tables(saved: SavedS
     cells = rows(out / "ablations.csv")
     assert cells["4", "COCO", "AP50"]["published"] == "0.5"
     assert cells["4", "HyperKvasir", "AP50"]["published"] == ""
+    assert cells["4", "HyperKvasir", "AP50"]["why"] == "the registry has no such run"
+    for name in ("ablations.md", "ablations.html"):  # a registry that was not named with --ablations is soon noticed
+        assert "Not shown, because few.yaml does not name them: sr_light." in (out / name).read_text(encoding="utf-8")
 
 
 def test_a_mistyped_results_folder_is_one_line_and_stays_away(tmp_path: Path) -> None:

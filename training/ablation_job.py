@@ -155,8 +155,10 @@ def _evaluated(job: Job) -> dict[str, Any]:
     config, record = job.config(), read_record(job.run_dir)
     trained, resumed_at = record["result"], record.get("resumed_at", {})
     best, files, test = job.run_dir / "best.pt", {}, {}
+    # The checkpoint knows neither sets that were added since, nor that the results were moved, their ledger along.
+    external = json.dumps(config.model_dump(mode="json")["dataset"]["external"])
+    given = [f"dataset.external={external}", f"run.results_dir={json.dumps(job.results_dir)}"]
     for data in ("test", *config.dataset.external):
-        given = [f"dataset.external={json.dumps(config.model_dump(mode='json')['dataset']['external'])}"]
         done = evaluate_checkpoint(best, split=job.split, data=data, device_name=job.device, overrides=given)
         files[data] = Path(os.path.relpath(done.files[0], job.results_dir)).as_posix()
         test = test or done.metrics

@@ -85,6 +85,11 @@ class Study:
         """What plan.json says of each run that was ever begun; raises InputError when it cannot be read."""
         return read_plan(self.results_dir)
 
+    @property
+    def not_shown(self) -> list[str]:
+        """Runs that were asked for and that this registry does not name."""
+        return [run for run in self.planned if run not in self.registry]
+
     def on_paper_data(self, run: str) -> bool:
         """Whether a run was made on the paper's data set, at its input side."""
         return self.at_paper_side(run) and self.planned[run].dataset == PAPER_DATASET
@@ -162,7 +167,9 @@ class Study:
 
     def _gather(self, run: str, measure: str) -> Measured:
         if run not in self.planned:
-            return Measured(missing={0: f"`{COMMAND}` has not been asked for it"})
+            known = f"`{COMMAND}` has not been asked for it" if run in self.registry else "the registry has no such run"
+            return Measured(missing={0: known})
+        self._note_other_overrides(run)
         data, key = MEASURES[measure]
         values = {seed: self._value(run, folder, data, key) for seed, folder in self._folders(run).items()}
         by_seed = {seed: value for seed, value in values.items() if not isinstance(value, str)}
@@ -193,6 +200,13 @@ class Study:
             self._note_change(run, folder, result, metrics)
         value = finite(metrics.get(key))
         return f"not defined: {key} on {data} (no such box)" if value is None else value
+
+    def _note_other_overrides(self, run: str) -> None:
+        """Note where the registry has changed since the run was planned, or is not the one it was planned from."""
+        then, now = self.planned[run].overrides, self.registry.get(run)
+        if now and then is not None and then != list(now.overrides):
+            texts = (" ".join(some) or "no overrides" for some in (then, now.overrides))
+            self._note(run, "{}: run with {}; the registry now says {}.".format(run, *texts))
 
     def _note_change(self, run: str, folder: str, result: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
         """Note where the evaluation is no longer the one that the runner made."""

@@ -40,13 +40,16 @@ def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     laid = [_laid(study, table, cells) for table, cells in gathered] + question_tables(study, found)
     files = {name: out / f"{name}.png" for name in FIGURES}
     missing = {name: draw(study, files[name]) for name, draw in FIGURES.items()}
+    legend = LEGEND
+    if study.not_shown:
+        legend += f" Not shown, because {registry_path.name} does not name them: {', '.join(study.not_shown)}."
     captions = [(_caption(name, missing[name]), _data_uri(path)) for name, path in files.items()]
     written = [out / f"ablations.{kind}" for kind in ("md", "csv", "tex", "html")]
     pictures = (f"![{caption}]({name}.png)\n" for name, (caption, _) in zip(files, captions, strict=True))
-    write_text(written[0], "\n".join([markdown(laid, HEADING, LEGEND), *pictures]))
+    write_text(written[0], "\n".join([markdown(laid, HEADING, legend), *pictures]))
     write_csv(written[1], CSV_COLUMNS, (row for table, cells in gathered for row in _rows(table, cells)))
     write_text(written[2], latex(laid))
-    write_text(written[3], page(laid, HEADING, LEGEND, captions))
+    write_text(written[3], page(laid, HEADING, legend, captions))
     write_csv(out / "questions.csv", ANSWER_COLUMNS, (each.as_row() for own in found.values() for each in own))
     return [*written, out / "questions.csv", *files.values()]
 
