@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from evaluation_samples import random_results
 
+from data_utils.ablation_registry import read_registry
 from data_utils.config import load_config
 from data_utils.types import Detections, FrameResult
 from evaluation.headline import Scoring, headline_intervals
 from evaluation.prediction_file import prediction_path, store
 from evaluation.score import evaluation_path
+from evaluation.tables.gather import Study
 
 SCORING = Scoring.of(load_config("configs/train.yaml", ["eval.resamples=50"]))
 
@@ -77,6 +79,24 @@ class SavedStudy:
     def _write_plan(self) -> None:
         (self.folder / "ablations").mkdir(parents=True, exist_ok=True)
         (self.folder / "ablations" / "plan.json").write_text(json.dumps({"version": 1, "runs": self.plan}))
+
+
+def two_runs(folder: Path) -> SavedStudy:
+    """Write a study with two runs of two seeds, one of which misses more."""
+    made = SavedStudy(folder)
+    made.add("plain", (0, 1), missed=0.5)
+    made.add("branch", (0, 1), missed=0.1)
+    return made
+
+
+def study_of(saved: SavedStudy) -> Study:
+    """Return what the tables see of it."""
+    return Study(saved.folder, read_registry("configs/ablations.yaml"))
+
+
+def values(saved: SavedStudy, run: str, key: str = "ap50") -> list[float]:
+    """Return one metric of both seeds, as their evaluations have it."""
+    return [json.loads(saved.evaluation(run, seed).read_text())["metrics"][key] for seed in (0, 1)]
 
 
 def _thinned(frame: FrameResult, missed: float, rng: np.random.Generator) -> FrameResult:

@@ -148,5 +148,3 @@ def _described(run: AblationRun, result: Mapping[str, Any], states: Mapping[int,
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return None if not known or len(known) < len(values) else statistics.fmean(known)
-
-

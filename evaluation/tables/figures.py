@@ -119,5 +119,3 @@ def _save(figure: Any, out_png: Path) -> None:
         partial.replace(out_png)
     finally:
         partial.unlink(missing_ok=True)
-
-

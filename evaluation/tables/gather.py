@@ -1,8 +1,6 @@
 """What saved results say of each run: values by seed, their mean, a patient-level interval, and what is missing.
 
-Reads results/ablations/plan.json, the state and result of each seed, eval_*.json (values) and predictions_*.jsonl
-(intervals). The interval is that of the mean over seeds, from resampling patients once for all seeds: it says how much
-the test patients decide, the standard deviation how much the seed does.
+Reads results/ablations/plan.json, the state and result of each seed, and eval_*.json; intervals: see passes.py.
 """
 
 from __future__ import annotations
@@ -14,18 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from data_utils.ablation_files import FOLDER, RESULT, STATE, PlannedRun, read_plan, read_result
 from data_utils.ablation_registry import EXTERNAL, AblationRun
-from data_utils.errors import InputError
 from data_utils.saved_json import finite, read_saved_json
-from data_utils.types import FloatArray
-from evaluation.bootstrap import Interval, Statistic, intervals, resample, units_of
-from evaluation.headline import Scoring, headline_statistics
-from evaluation.paired import in_same_order
+from evaluation.bootstrap import Interval
 from evaluation.paper import PAPER_DATASET
-from evaluation.prediction_file import StoredPass, load
+from evaluation.tables.passes import Passes
 
 # measure -> (data it is taken on, its name among an evaluation's metrics)
 MEASURES = {
@@ -40,7 +32,6 @@ COSTS = ("gflops", "fps")  # properties of network and machine: no interval
 PAPER_SIDE, PAPER_EPOCHS = 640, 100
 SHOWN = 5e-4  # half of the last digit that the tables show of AP50
 COMMAND = "python run_all_ablations.py"
-Statistics = tuple[dict[int, dict[str, Statistic]], int, Scoring]  # by seed, number of units, how it was scored
 
 
 @dataclass(frozen=True)
@@ -77,8 +68,7 @@ class Study:
         self.folder, self.results_dir, self.registry = results_dir / FOLDER, results_dir, registry
         self._notes: dict[tuple[str, str], None] = {}  # (run, what was odd), each once
         self._measured: dict[tuple[str, str], Measured] = {}
-        self._passes: dict[tuple[str, str], dict[int, StoredPass] | None] = {}
-        self._statistics: dict[tuple[str, str], Statistics | None] = {}
+        self._passes = Passes(self._evaluations, self._note)
 
     @cached_property
     def planned(self) -> dict[str, PlannedRun]:
@@ -114,26 +104,9 @@ class Study:
         Also returns the difference of each seed. None where a seed of either has no value, and, with a note, where the
         two cannot be compared. A note names seeds that only one of them has.
         """
-        data, key = MEASURES[measure]
         if self.measured(run, measure).mean is None or self.measured(against, measure).mean is None:
             return None  # the cells say why
-        one, other = self._seeds_of(run, data), self._seeds_of(against, data)
-        if one is None or other is None:
-            return None
-        (first, n_units, scoring), (second, _, _) = one, other
-        seeds = [seed for seed in first if seed in second]
-        if problem := self._not_comparable(run, against, measure, seeds):
-            self._note(run, f"{run} against {against}: no comparison ({problem}).")
-            return None
-        if alone := sorted(first.keys() ^ second.keys()):
-            there, gone = (", ".join(map(str, some)) for some in (seeds, alone))
-            self._note(run, f"{run} against {against}: difference over seeds {there}; only one of them has {gone}.")
-        mine, theirs = ([each[seed][key] for seed in seeds] for each in (first, second))
-        section = scoring.eval
-        both = {"run": _mean_of(mine), "against": _mean_of(theirs)}
-        means, ones = resample(both, n_units, section.resamples, section.bootstrap_seed), np.ones((1, n_units))
-        by_seed = [float((a(ones) - b(ones))[0]) for a, b in zip(mine, theirs, strict=True)]
-        return (means["run"] - means["against"]).interval(), by_seed
+        return self._passes.difference(run, against, *MEASURES[measure])
 
     def seconds(self, run: str) -> float | None:
         """Return the mean training time over the seeds that were trained in one go."""
@@ -177,13 +150,19 @@ class Study:
         ran = any(self._result(run, folder) for folder in self._folders(run).values())
         if missing or measure in COSTS:
             return Measured(by_seed, missing, ran)
-        interval = self._interval(run, data, key)
+        interval = self._passes.interval(run, data, key)
         return Measured(by_seed, missing, ran, interval.bca_low, interval.bca_high)
 
     def _result(self, run: str, folder: str) -> dict[str, Any]:
         """Return one seed's result; empty where it is missing, damaged or of other settings."""
         result = read_result(self.folder / folder)
         return result if result.get("key") == self.planned[run].key else {}
+
+    def _evaluations(self, run: str, data: str) -> dict[int, Path | None]:
+        """Return the file of each seed's evaluation on `data`, None where a seed has none."""
+        results = {seed: self._result(run, folder) for seed, folder in self._folders(run).items()}
+        files = {seed: result.get("evaluations", {}).get(data) for seed, result in results.items()}
+        return {seed: None if file is None else self.results_dir / file for seed, file in files.items()}
 
     def _value(self, run: str, folder: str, data: str, key: str) -> float | str:
         """Return one seed's value, or why there is none."""
@@ -223,85 +202,3 @@ class Study:
         if name in ("needs", "stopped", "failed"):
             return f"{name}{' ' if name == 'needs' else ': '}{state.get('why', '')}"
         return "not finished: the same command goes on with it"
-
-    def _interval(self, run: str, data: str, key: str) -> Interval:
-        found = self._seeds_of(run, data)
-        if found is None:
-            return Interval(None)
-        statistics, n_units, scoring = found
-        mean = _mean_of([own[key] for own in statistics.values()])
-        section = scoring.eval
-        return intervals({key: mean}, n_units, section.resamples, section.bootstrap_seed)[key]
-
-    def _seeds_of(self, run: str, data: str) -> Statistics | None:
-        """Return each seed's statistics over weights of the same patients, their number, and how it was scored."""
-        if (run, data) not in self._statistics:
-            passes = self._load(run, data)
-            try:
-                self._statistics[run, data] = _statistics_of(passes) if passes else None
-            except InputError as error:
-                self._note(run, f"{run}: no interval ({error}).")
-                self._statistics[run, data] = None
-        return self._statistics[run, data]
-
-    def _load(self, run: str, data: str) -> dict[int, StoredPass] | None:
-        """Return what the prediction files of all seeds hold; None, with a note, where one cannot be read."""
-        if (run, data) in self._passes:
-            return self._passes[run, data]
-        passes: dict[int, StoredPass] | None = {}
-        for seed, folder in self._folders(run).items():
-            evaluation = self._result(run, folder).get("evaluations", {}).get(data)
-            path = self.results_dir / (evaluation or "")
-            try:
-                if evaluation is None:
-                    raise InputError("no result")
-                passes[seed] = load(path.with_name("predictions" + path.stem.removeprefix("eval") + ".jsonl"))
-            except InputError as error:
-                self._note(run, f"{run}, seed {seed}: no interval ({error}).")
-                passes = None
-                break
-            for note in passes[seed].notes:
-                self._note(run, f"{run}, seed {seed}: {note}")
-        self._passes[run, data] = passes
-        return passes
-
-    def _not_comparable(self, run: str, against: str, measure: str, seeds: Sequence[int]) -> str | None:
-        """Return why two runs' seeds cannot be compared, patient by patient, or None."""
-        data, _ = MEASURES[measure]
-        passes = [self._passes[name, data] for name in (run, against)]
-        if not seeds:
-            return "no seed in common"
-        one, other = (own[seeds[0]] for own in passes if own)
-        if units_of(one.results)[1] != units_of(other.results)[1]:
-            return "not the same patients, or the lists are in another order"
-        first, second = (Scoring.from_dict(stored.about["scoring"]) for stored in (one, other))
-        if rule := first.other_rule(second):
-            return f"not scored by the same rules: {rule}"
-        if first.imgsz != second.imgsz and first.eval.size_reference != "original" and measure != "ap50":
-            return f"sizes are counted in pixels of inputs of {first.imgsz} and {second.imgsz} px"
-        try:
-            in_same_order(one.results, other.results)
-        except InputError as error:
-            return str(error)
-        return None
-
-
-def _statistics_of(passes: Mapping[int, StoredPass]) -> Statistics:
-    """Work out all seeds' statistics; raises InputError where they are not of the same frames, scored by one rule."""
-    first = next(iter(passes.values()))
-    scoring, (units, names) = Scoring.from_dict(first.about["scoring"]), units_of(first.results)
-    for seed, each in passes.items():
-        if rule := scoring.other_rule(Scoring.from_dict(each.about["scoring"])):
-            raise InputError(f"the seeds were not scored by the same rules; seed {seed}: {rule}")
-    own = {
-        seed: headline_statistics(in_same_order(first.results, each.results), scoring, None, units)
-        for seed, each in passes.items()
-    }
-    return own, len(names), scoring
-
-
-def _mean_of(statistics: Sequence[Statistic]) -> Statistic:
-    def mean(weights: FloatArray) -> FloatArray:
-        return sum((statistic(weights) for statistic in statistics[1:]), statistics[0](weights)) / len(statistics)
-
-    return mean
