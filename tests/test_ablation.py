@@ -51,6 +51,16 @@ def test_a_mean_is_over_all_seeds_or_not_given(tiny_prepared: PreparedSet, tmp_p
     assert kept["by_seed"]["0"]["ap50"] == 0.5
 
 
+def test_weights_that_are_not_there_are_said_before_anything_runs(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    base = base_config(tiny_prepared, tmp_path)
+    (tmp_path / "here.pt").touch()
+    starts = {name: {"overrides": [f"pretrain='{tmp_path / name}.pt'"]} for name in ("here", "lost")}
+    runs = read_registry(registry(tmp_path, **starts, coco={"overrides": ["pretrain=coco"]}))
+    asked = Asked(str(base))
+    text = describe(runs, make_plan(runs, list(runs), asked), asked)
+    assert [line.strip() for line in text.splitlines() if "needs" in line] == [f"needs: {tmp_path / 'lost.pt'}"]
+
+
 def test_what_another_runner_finished_meanwhile_is_there(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
     runs = read_registry(registry(tmp_path, one={}))
     plan = make_plan(runs, ["one"], Asked(str(base_config(tiny_prepared, tmp_path))))

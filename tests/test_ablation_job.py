@@ -14,11 +14,14 @@ from conftest import PreparedSet
 
 from data_utils.ablation_registry import read_registry
 from data_utils.config import override_config
+from data_utils.errors import InputError
 from data_utils.saved_json import read_saved_json
 from training import ablation_job
 from training.ablation_job import Outcome, attempt, is_done, noted, standing
 from training.ablation_plan import Asked, Job, make_plan
 from training.run_lock import RunLock
+
+PERFORM = ablation_job.perform  # before a test replaces it
 
 
 @pytest.fixture
@@ -85,6 +88,15 @@ def test_a_result_of_wrong_types_is_no_result_and_no_traceback(jobs: dict[str, J
     assert str(attempt(job)) == "done"
     (job.folder / "result.json").write_text(json.dumps(result | {"ap50": None}))
     assert is_done(job)  # not defined where no frame holds a box
+
+
+def test_a_config_that_changed_since_it_was_planned_trains_nothing(jobs: dict[str, Job]) -> None:
+    job = jobs["fine"]
+    path = Path(job.config_path)
+    path.write_text(path.read_text().replace("lr0: 0.0", "lr0: 0.1"))
+    with pytest.raises(InputError, match=r"base\.yaml: it or a file it names was changed since"):
+        PERFORM(job)
+    assert not job.run_dir.exists()
 
 
 def test_an_evaluation_is_noted_where_the_results_lie_now(

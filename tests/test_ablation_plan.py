@@ -66,6 +66,13 @@ def test_epochs_settings_and_seed_reach_the_config_and_the_runs_own_come_last(
     assert config.run.name == "ablation_longer_seed7"
 
 
+def test_a_larger_input_leaves_external_sets_of_the_base_side_out(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    base = base_config(tiny_prepared, tmp_path, f"dataset.external={{ext: {{processed: '{tmp_path}'}}}}")
+    runs = read_registry(registry(tmp_path, here={}, larger={"input_times": 1.5}))
+    jobs = {job.name: job for job in make_plan(runs, list(runs), Asked(str(base))).jobs}
+    assert [list(jobs[name].config().dataset.external) for name in ("here", "larger")] == [["ext"], []]
+
+
 def test_an_unknown_override_is_named_with_the_nearest_key(tmp_path: Path) -> None:
     runs = read_registry(registry(tmp_path, bad={"overrides": ["lro=1"]}))
     with pytest.raises(InputError, match=r"run 'bad': .*did you mean 'lrf'"):

@@ -76,6 +76,8 @@ def test_a_mean_over_rows_needs_all_of_them(tmp_path: Path) -> None:
     found = cell_of(study, sources)
     assert found.mean == pytest.approx(sum(cell_of(study, (each,)).mean or 0 for each in sources) / 3)
     assert found.runs == ("pretrain_coco", "plain_split2", "plain_split3")
+    both = cell_of(study, tuple((run, size) for run, _ in sources for size in ("ext_small", "ext_medium")))
+    assert both.n_seeds == found.n_seeds == 3  # trainings, not cells
 
 
 def test_a_run_without_an_external_set_is_not_said_not_to_have_run(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from data_utils.atomic import write_csv, write_text
 from data_utils.config import load_config
 from training.ablation_job import Outcome, is_done, noted, perform, standing
 from training.ablation_plan import Asked, Job, Plan, job_key, refuse_other_settings, with_earlier_seeds
+from training.dry_run import absent_weights
 
 SUMMARY_COLUMNS = ("name", "group", "tables", "overrides", "paper_ap50", "ap50", "ap50_sd", "seeds", "fps", "gflops",
                    "epochs_trained", "state")  # fmt: skip
@@ -124,7 +125,7 @@ def describe(registry: Mapping[str, AblationRun], plan: Plan, asked: Asked) -> s
         tables = ",".join(map(str, run.tables)) or "-"
         lines.append(f"{name:<{width}}  {tables:<10}  {published:<10}  {' '.join(run.overrides) or '-'}")
         same = f"run {job.name}, of the same settings" if job.name != name else None
-        remarks = {"needs": job.needs, "is": same, "note": run.note}
+        remarks = {"needs": job.needs or absent_weights(job.config()), "is": same, "note": run.note}
         lines += [f"{'':<{width}}  {label}: {text}" for label, text in remarks.items() if text]
     seeds = ", ".join(map(str, asked.seeds))
     trainings = f"{len(plan.jobs)} trainings of their own (seeds {seeds}; {asked.epochs} epochs)"

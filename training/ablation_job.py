@@ -18,7 +18,7 @@ from data_utils.audit import require_clean
 from data_utils.config import load_config
 from data_utils.errors import NO_ROOM, InputError, MissingFile, ResumableError
 from data_utils.saved_json import read_saved_json
-from training.ablation_plan import Job
+from training.ablation_plan import Job, job_key
 
 StateName = Literal["done", "done before", "running", "needs", "busy", "stopped", "failed"]
 LOCK_SECONDS = 5.0  # for the process of a runner that was just killed to let go of the folder
@@ -73,13 +73,16 @@ def attempt(job: Job) -> Outcome:
 def perform(job: Job) -> dict[str, Any]:
     """Train, evaluate on the test list and the external sets, and write result.json; returns its content.
 
-    A training that was begun goes on where its last checkpoint is. Raises as training and evaluation do.
+    A training that was begun goes on where its last checkpoint is. Raises as training and evaluation do, and InputError
+    when the config files no longer say what was planned: the result would stand for settings it was not made with.
     """
     from training.branch_trainer import trainer_class
     from training.run_folder import add_to_record, is_finished
     from training.stage_runs import run_stages
 
     config = job.config()
+    if job_key(config, job.split) != job.key:
+        raise InputError(f"{job.config_path}: it or a file it names was changed since this command began; run it again")
     audited = require_clean(config, job.split, skippable=False)
     if not is_finished(job.run_dir):
         run_stages(config, device=job.device)

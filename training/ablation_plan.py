@@ -39,7 +39,8 @@ class Job:
     """One training with its evaluation: `name` and `seed` name its folder, `key` says what it computes.
 
     overrides: everything that makes its config out of `config_path`. stages: run folders of the unfinished stages it
-    rests on, which two jobs must not train at once. needs: what is missing, or None.
+    rests on, which two jobs must not train at once. needs: what is missing, or None. external: whether external sets
+    are measured; they are prepared at the base config's side, so a larger input cannot be.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Job:
     key: str
     stages: tuple[str, ...] = ()
     needs: str | None = None
+    external: bool = True
 
     @property
     def title(self) -> str:
@@ -75,7 +77,11 @@ class Job:
 
     def config(self) -> Config:
         """Return its settings."""
-        return load_config(self.config_path, [*self.overrides, f"run.name={self.run_name}", "run.fixed_copies=false"])
+        own = [*self.overrides, f"run.name={self.run_name}", "run.fixed_copies=false"]
+        config = load_config(self.config_path, own)
+        if self.external:
+            return config
+        return config.model_copy(update={"dataset": config.dataset.model_copy(update={"external": {}})})
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ def make_plan(registry: Mapping[str, AblationRun], wanted: Sequence[str], asked:
         if name in wanted:
             needs = run.needs or _needs(config, run, split, asked)
             own = {seed: _job(owner, seed, config, split, overrides, key, needs, asked) for seed in asked.seeds}
+            own = {seed: replace(job, external=run.input_times == 1) for seed, job in own.items()}
             cells[name] = {seed: jobs.setdefault((key, seed), job) for seed, job in own.items()}
     return Plan(tuple(jobs.values()), cells)
 

@@ -47,6 +47,13 @@ def what_is_missing(config: Config) -> str | None:
         return str(error)
 
 
+def absent_weights(config: Config) -> str | None:
+    """Return the file that a run's first weights should come from, when no stage makes it and it is not there yet."""
+    plan = plan_stages(config)
+    sources = [source for source in (plan.detector, plan.branch) if source and is_file(source)]
+    return next((s for s in sources if plan.stage_of(s) is None and not Path(s).is_file()), None)
+
+
 def _lacks(stage: Stage) -> str | None:
     """Return what the data of a stage that is not finished lack, or None."""
     if stage.state() != "finished":

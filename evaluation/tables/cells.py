@@ -90,7 +90,7 @@ def cell_of(study: Study, source: Source) -> Cell:
         measure=source[0][1],
         published=fmean(published) if len(published) == len(cells) else None,
         mean=fmean(means) if len(means) == len(cells) else None,
-        n_seeds=sum(cell.n_seeds for cell in cells),
+        n_seeds=sum({cell.runs: cell.n_seeds for cell in cells}.values()),  # of one run once, however many its measures
         why="" if len(means) == len(cells) else "a mean of rows above, of which some are missing",
         tolerance=max(tolerances, default=None),
         on_paper_data=all(cell.on_paper_data for cell in cells),
