@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data_utils.config import make_section
 from data_utils.config_sections import Config, EvalSection
 from data_utils.types import FloatArray, FrameResult, IntArray
 from evaluation.average_precision import RankedHits, rank_hits, ratio, weighted_ap
@@ -55,7 +56,7 @@ class Scoring:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Scoring:
         """Read back what `as_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
-        section = EvalSection.model_validate(values["eval"])
+        section = make_section(EvalSection, values["eval"], "eval")
         if not isinstance(values["names"], list):
             raise ValueError("names must be a list")
         iou_thresh, conf_thresh = (float(values[name]) for name in ("iou_thresh", "conf_thresh"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from data_utils.ablation_registry import EXTERNAL as PAPER_EXTERNAL
 from data_utils.config_sections import Config
 
 PAPER_COLUMN = "paper (ENDO-LC)"
 PAPER_DATASET = "lesions"  # the default data set's name: where the paper's own frames would be put
-PAPER_EXTERNAL = "ext"  # the name under dataset.external of the paper's ENDO-LC ext
+PAPER_SIDE = 640  # of the input, in pixels
 
 # AP50 on split 1, tables 4 to 8: (detector, pretrain) without a branch, (taps, decoder) of yolov8n from COCO with one.
 _DETECTORS = {
@@ -65,9 +66,9 @@ def paper_values(config: Config, split: int, data: str) -> dict[str, float]:
     """
     values: dict[str, float] = {}
     detector = config.model.detector
-    if config.dataset.nc == 1 and config.imgsz_lr == 640 and detector in _COSTS:
+    if config.dataset.nc == 1 and config.imgsz_lr == PAPER_SIDE and detector in _COSTS:
         values["gflops"], values["fps"] = _COSTS[detector]
-    if config.dataset.name != PAPER_DATASET or config.imgsz_lr != 640:
+    if config.dataset.name != PAPER_DATASET or config.imgsz_lr != PAPER_SIDE:
         return values
     by_split = _by_split(config)
     if data == "test":

@@ -80,8 +80,9 @@ def write_results(
 def _latest(job: Job, outcomes: Mapping[Job, Outcome]) -> Outcome:
     """Return a job's outcome, or how it stands where this command has none, or another runner was at it."""
     outcome = outcomes.get(job)
-    stale = outcome is None or (outcome.state == "busy" and is_done(job))
-    return standing(job) if stale else outcome
+    if outcome is None or (outcome.state == "busy" and is_done(job)):
+        return standing(job)
+    return outcome
 
 
 def _earlier_rows(path: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from data_utils.ablation_files import FOLDER, RESULT, STATE, PlannedRun, read_pl
 from data_utils.ablation_registry import EXTERNAL, AblationRun
 from data_utils.saved_json import finite, read_saved_json
 from evaluation.bootstrap import Interval
-from evaluation.paper import PAPER_DATASET
+from evaluation.paper import PAPER_DATASET, PAPER_SIDE
 from evaluation.tables.passes import Passes
 
 # measure -> (data it is taken on, its name among an evaluation's metrics)
@@ -29,7 +29,7 @@ MEASURES = {
     "fps": ("test", "fps"),
 }
 COSTS = ("gflops", "fps")  # properties of network and machine: no interval
-PAPER_SIDE, PAPER_EPOCHS = 640, 100
+PAPER_EPOCHS = 100
 SHOWN = 5e-4  # half of the last digit that the tables show of AP50
 COMMAND = "python run_all_ablations.py"
 
