@@ -22,7 +22,8 @@ NOT_OVERRIDES = {
     "seed": "give the seeds to the command: --seeds",
     "run": "settings of place and machine are all runs' alike; give them to the command",
 }
-Table, Figure = Literal[4, 5, 6, 7, 8, 9, 10], Literal[3, 5]
+Table = Literal[4, 5, 6, 7, 8, 9, 10]
+Figure = Literal[3, 5]
 EXTERNAL = "ext"  # the name under dataset.external of the paper's ENDO-LC ext: ext_small, ext_medium
 Measure = Literal["ap50", "gflops", "fps", "ext_small", "ext_medium"]
 Tolerances = dict[Measure, NonNegative]
