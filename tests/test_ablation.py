@@ -26,6 +26,9 @@ def test_the_table_of_runs_says_what_is_missing_and_what_is_the_same() -> None:
     assert "`python -m data_utils.prepare --config configs/hyperkvasir.yaml`" in text
     assert "is: run pretrain_coco, of the same settings" in text
     assert "note: another architecture" in text
+    assert [line.strip() for line in text.splitlines() if "trained:" in line] == [
+        "trained: 40 epochs at 640 px", "trained: 20 epochs at 960 px",  # plain_longer, plain_larger_input
+    ]  # fmt: skip
     assert text.splitlines()[-1].startswith("39 runs, 66 trainings of their own (seeds 0, 1; 20 epochs)")
 
 

@@ -126,7 +126,9 @@ def describe(registry: Mapping[str, AblationRun], plan: Plan, asked: Asked) -> s
         tables = ",".join(map(str, run.tables)) or "-"
         lines.append(f"{name:<{width}}  {tables:<10}  {published:<10}  {' '.join(run.overrides) or '-'}")
         same = f"run {job.name}, of the same settings" if job.name != name else None
-        remarks = {"needs": job.needs or absent_weights(job.config()), "is": same, "note": run.note}
+        config, is_changed = job.config(), (run.epochs_times, run.input_times) != (1, 1)
+        trained = f"{config.epochs} epochs at {config.imgsz_lr} px" if is_changed else None
+        remarks = {"needs": job.needs or absent_weights(config), "is": same, "trained": trained, "note": run.note}
         lines += [f"{'':<{width}}  {label}: {text}" for label, text in remarks.items() if text]
     seeds = ", ".join(map(str, asked.seeds))
     trainings = f"{len(plan.jobs)} trainings of their own (seeds {seeds}; {asked.epochs} epochs)"
