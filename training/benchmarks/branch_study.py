@@ -37,7 +37,7 @@ VARIANTS: dict[str, Shape | None] = {
     "narrowing-8-thin": Shape("deep", "narrowing", 32, 8),
     "direct-8-window": Shape("deep", "direct", 64, 8, window=0.35),
     "direct-8-thin": Shape("deep", "direct", 32, 8),
-    "direct-8-thin-window": Shape("deep", "direct", 32, 8, window=0.7),
+    "direct-8-thin-window": Shape("deep", "direct", 32, 8, window=0.85),
     "light": Shape("light", "staged", 64, 4),
 }
 LOGGED = ("psnr", "l_sr", "ap50", "ap50_small", "map50_95", "images_per_s")
