@@ -33,11 +33,11 @@ VARIANTS: dict[str, Shape | None] = {
     "deep-8-window": Shape("deep", "staged", 64, 8, window=0.2),
     "narrowing-8": Shape("deep", "narrowing", 64, 8),
     "narrowing-8-window": Shape("deep", "narrowing", 64, 8, window=0.35),
+    "narrowing-8-wide-window": Shape("deep", "narrowing", 64, 8, window=0.45),
     "narrowing-4-window": Shape("deep", "narrowing", 64, 4, window=0.25),
     "narrowing-8-thin": Shape("deep", "narrowing", 32, 8),
     "direct-8-window": Shape("deep", "direct", 64, 8, window=0.35),
     "direct-8-thin": Shape("deep", "direct", 32, 8),
-    "direct-8-thin-window": Shape("deep", "direct", 32, 8, window=0.85),
     "light": Shape("light", "staged", 64, 4),
 }
 LOGGED = ("psnr", "l_sr", "ap50", "ap50_small", "map50_95", "images_per_s")
