@@ -87,6 +87,25 @@ def test_the_readme_has_the_branches_curves(repo_root: Path) -> None:
         assert f"| {psnr[0]:.1f} | {psnr[1]:.1f} | {ap50[0]:.3f} | {ap50[1]:.3f} |" in readme
 
 
+def test_the_readme_has_the_branches_at_the_end_of_a_schedule(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/branch_price"
+    rows = rows_of(folder / "branch_study_cpu_64.csv")
+    deep = next(float(row["psnr"]) for row in rows if row["variant"] == "deep")
+    for row in (row for row in rows if row["variant"] not in ("deep", "none")):
+        psnr, gain, ap50 = (float(row[name]) for name in ("psnr", "psnr_gain_of_last_fifth", "ap50"))
+        assert f"| {psnr:.2f} | {deep - psnr:.2f} | {gain:.2f} | {ap50:.3f} |" in readme
+        assert float(row["ap50_small"]) == 0
+    curve = [row for row in rows_of(folder / "branch_curves_cpu_64.csv") if row["variant"] == "deep" and row["psnr"]]
+    late = [float(row["psnr"]) for row in curve if float(row["epoch"]) >= 24]
+    assert min(late) > 25.0
+    assert max(late) < 25.7
+    within = {row["variant"] for row in rows if row["psnr_behind_deep"] and 0 < float(row["psnr_behind_deep"]) <= 0.5}
+    assert within == {"direct-8-thin"}  # which costs more than two branch-free steps at 320 px
+    costs = [f"{float(row['step_ratio']):.2f}" for row in rows_of(folder / "branch_price_cpu_wide.csv")]
+    assert f"costs {' and '.join(reversed(costs))} (0.35, 0.45;" in readme
+
+
 def test_the_readme_has_the_ledger_of_every_shape(repo_root: Path) -> None:
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     rows = rows_of(repo_root / "results/studies/branch_price/branch_ledger_cpu_96.csv")
