@@ -60,7 +60,7 @@ def predict(
 def as_float(image: Tensor, device: torch.device) -> Tensor:
     """Move images to `device` as float32 in [0, 1]; uint8 in [0, 255] travels as it is and is divided there."""
     image = image.to(device, non_blocking=True)
-    return image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    return image.float().div_(255) if image.dtype == torch.uint8 else image.float()
 
 
 def _compare(

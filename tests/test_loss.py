@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from data_utils.config import load_config
 from models.backbone import ultralytics_module
 from models.sre_yolo import SREYOLO
-from training.loss import LOSS_TERMS, SREYOLOLoss
+from training.loss import LOSS_TERMS, SREYOLOLoss, mean_absolute_error
 
 C = {"c1": 0.1, "c2": 7.5, "c3": 1.5, "c4": 0.5}
 LABELS = torch.tensor([[0, 0, 0.5, 0.5, 0.3, 0.2], [1, 1, 0.3, 0.3, 0.2, 0.4], [1, 0, 0.7, 0.6, 0.1, 0.1]])
@@ -120,3 +122,24 @@ def test_the_order_and_type_of_the_label_rows_do_not_matter(model: SREYOLO, imag
 def test_a_target_of_another_shape_is_refused(model: SREYOLO, images: Tensor, hr_image: Tensor) -> None:
     with pytest.raises(ValueError, match=r"hr_image is \[1, 3, 192, 192\], the branch's output \[2, 3, 192, 192\]"):
         SREYOLOLoss(model, **C)(run(model, images), {"labels": LABELS, "hr_image": hr_image[:1]})
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_mean_absolute_error_is_torchs_to_the_bit(layout: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    output, target = (torch.rand(2, 3, 160, 160, generator=generator) for _ in range(2))
+    output[0, 0, :8], target[0, 0, :8] = 0.5, 0.5  # no error, hence no gradient
+    found = []
+    for loss in (mean_absolute_error, F.l1_loss):
+        own = output.contiguous(memory_format=layout).requires_grad_()
+        value = loss(own, target)
+        (3 * value).backward()
+        found.append((value, own.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert found[0][1][0, 0, :8].count_nonzero() == 0
+
+
+def test_the_mean_absolute_error_of_what_is_not_finite_is_not_finite() -> None:
+    for value in (mean_absolute_error(torch.tensor([1.0, bad]), torch.zeros(2)) for bad in (math.nan, math.inf)):
+        assert not value.isfinite()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -17,6 +16,7 @@ from models.denoiser import SpeckleDenoiser, load_denoiser
 from models.precision import autocast
 from models.weights import DENOISE, load_state
 from training.loop import TrainingLoop
+from training.loss import mean_absolute_error
 from training.progress import Score
 
 COMMAND = "python -m training.denoise"
@@ -27,7 +27,7 @@ class DenoiseLoss(nn.Module):
 
     def forward(self, output: Tensor, clean: Tensor) -> dict[str, Tensor]:
         """Compare float [B, 3, h, w] pictures of one shape; returns {"total_loss"}, a differentiable scalar."""
-        return {"total_loss": F.l1_loss(output.float(), clean)}
+        return {"total_loss": mean_absolute_error(output.float(), clean)}
 
 
 class DenoiseTrainer(TrainingLoop[SpeckleDenoiser, SpeckleDataset]):

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from data_utils.config import override_config
@@ -30,7 +29,7 @@ from models.precision import autocast
 from models.sr_window import windows_of
 from models.sre_yolo import SREYOLO
 from training.ema import ModelEMA
-from training.loss import SREYOLOLoss
+from training.loss import SREYOLOLoss, mean_absolute_error
 from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
 
 KEPT_BATCHES = 26
@@ -91,7 +90,8 @@ class Steps:
                 features = self.model.backbone(self._input(batch))[1]
             taps = {k: features[k].detach().requires_grad_() for k in self.model.backbone.hook_layers}
             output = self.model.sr_branch(*taps.values(), windows=windows)
-        gradients = torch.autograd.grad(F.l1_loss(output.float(), self._target(batch, windows)), list(taps.values()))
+        error = mean_absolute_error(output.float(), self._target(batch, windows))
+        gradients = torch.autograd.grad(error, list(taps.values()))
         return {k: float(gradient.float().norm()) for k, gradient in zip(taps, gradients, strict=True)}
 
     def _windows(self, batch: Batch) -> Any:
