@@ -54,6 +54,18 @@ def test_every_cell_says_how_it_stands(saved: SavedStudy, capsys: pytest.Capture
     assert " nan" not in text.lower()
 
 
+def test_a_run_that_two_groups_are_compared_with_is_one_row_of_the_answers(saved: SavedStudy) -> None:
+    for run in ("plain", "branch", "plain_longer"):
+        saved.add(run, (0,))
+    out = saved.folder / "tables"
+    rewrite(saved.folder, Path("configs/ablations.yaml"), out)
+    with open(out / "questions.csv", encoding="utf-8", newline="") as file:
+        found = [(row["run"], row["measure"]) for row in csv.DictReader(file)]
+    assert ("plain", "ap50") in found
+    assert len(found) == len(set(found))
+    assert (out / "ablations.md").read_text(encoding="utf-8").count("\n| plain |") == 2  # a row in each group's table
+
+
 def test_the_same_results_give_the_same_bytes(saved: SavedStudy) -> None:
     registry, moved = Path("configs/ablations.yaml"), saved.folder.with_name("moved")
     first = {path.name: path.read_bytes() for path in rewrite(saved.folder, registry, saved.folder)}

@@ -50,7 +50,8 @@ def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     write_csv(written[1], CSV_COLUMNS, (row for table, cells in gathered for row in _rows(table, cells)))
     write_text(written[2], latex(laid))
     write_text(written[3], page(laid, HEADING, legend, captions))
-    write_csv(out / "questions.csv", ANSWER_COLUMNS, (each.as_row() for own in found.values() for each in own))
+    once = {(each.run, each.cell.measure): each for own in found.values() for each in own}  # a partner is in two groups
+    write_csv(out / "questions.csv", ANSWER_COLUMNS, (each.as_row() for each in once.values()))
     return [*written, out / "questions.csv", *files.values()]
 
 
