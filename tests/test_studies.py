@@ -101,9 +101,14 @@ def test_the_readme_has_the_branches_at_the_end_of_a_schedule(repo_root: Path) -
     assert min(late) > 25.0
     assert max(late) < 25.7
     within = {row["variant"] for row in rows if row["psnr_behind_deep"] and 0 < float(row["psnr_behind_deep"]) <= 0.5}
-    assert within == {"direct-8-thin"}  # which costs more than two branch-free steps at 320 px
+    assert within == {"direct-8-thin"}
+    price = {row["upsampler"]: row for row in rows_of(folder / "branch_price_cpu.csv")}
+    assert float(price["direct"]["step_ratio"]) <= 2.0
+    for row in price.values():
+        ends = [float(row[f"step_ratio{end}"]) for end in ("", "_lowest", "_highest")]
+        assert "{:.2f} ({:.2f} to {:.2f}) times".format(*ends) in " ".join(readme.split())
     costs = [f"{float(row['step_ratio']):.2f}" for row in rows_of(folder / "branch_price_cpu_wide.csv")]
-    assert f"costs {' and '.join(reversed(costs))} (0.35, 0.45;" in readme
+    assert f"cheaper, {' and '.join(reversed(costs))} (0.35, 0.45;" in readme
 
 
 def test_the_readme_has_the_ledger_of_every_shape(repo_root: Path) -> None:
@@ -211,21 +216,35 @@ def test_scoring_is_as_fast_as_promised(repo_root: Path) -> None:
     assert f"all headline numbers, {study['seconds']:.1f} s" in readme
 
 
-def test_the_readme_has_the_study_of_the_branch_and_its_controls(repo_root: Path) -> None:
-    readme = (repo_root / "README.md").read_text(encoding="utf-8")
-    folder = repo_root / "results/studies/bccd_controls"
+def shows_the_study(text: str, folder: Path) -> dict[str, str]:
+    """Hold a table of runs against the study's files; return what it says of small objects, by run."""
     rows, trained = rows_of(folder / "questions.csv"), rows_of(folder / "runs.csv")
-    assert {row["run"] for row in rows} >= {"plain", "branch", "random_target", "hr_geometry_none", "light"}
     for row in rows:
         shown = f"{float(row['mean']):.3f}" + (f" ± {float(row['sd']):.3f}" if row["sd"] else "")
         if row["difference"]:
             keys = ("difference", "difference_low", "difference_high")
             shown += " | {:+.3f} [{:+.3f}, {:+.3f}]".format(*(float(row[key]) for key in keys))
-        line = next(text for text in readme.splitlines() if f"(`{row['run']}`)" in text)
+        line = next(line for line in text.splitlines() if f"(`{row['run']}`)" in line)
         assert shown in line, row
         column = {"ap50": "test_ap50", "small": "test_small"}[row["measure"]]
         seeds = [float(each[column]) for each in trained if each["run"] == row["run"]]
         assert len(seeds) == int(row["seeds"])
         assert abs(statistics.mean(seeds) - float(row["mean"])) < 1e-3
-    small = {row["run"]: row["shows"] for row in rows if row["measure"] == "small"}
+    return {row["run"]: row["shows"] for row in rows if row["measure"] == "small"}
+
+
+def test_the_readme_has_the_study_of_the_branch_from_random_weights(repo_root: Path) -> None:
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    folder = repo_root / "results/studies/bccd_random"
+    small = shows_the_study(readme, folder)
+    assert small == {"plain": "", **dict.fromkeys(("branch", "random_target", "light"), "no evidence of a difference")}
+    search = {row["run"]: row for row in rows_of(folder / "search.csv") if row["epoch"] == "60"}
+    found = [f"{float(search[run]['ap50_small']):.3f}" for run in ("branch", "plain")]
+    assert "{} against {}".format(*found) in readme
+
+
+def test_the_earlier_study_of_the_branch_and_its_controls_stands_beside_its_files(repo_root: Path) -> None:
+    text = (repo_root / "results/studies/blood_cells.md").read_text(encoding="utf-8")
+    small = shows_the_study(text, repo_root / "results/studies/bccd_controls")
     assert [small[run] for run in ("branch", "plain_longer")] == ["no evidence of a difference", "higher"]
+    assert {"random_target", "hr_geometry_none", "light"} <= set(small)
