@@ -248,3 +248,8 @@ def test_the_earlier_study_of_the_branch_and_its_controls_stands_beside_its_file
     small = shows_the_study(text, repo_root / "results/studies/bccd_controls")
     assert [small[run] for run in ("branch", "plain_longer")] == ["no evidence of a difference", "higher"]
     assert {"random_target", "hr_geometry_none", "light"} <= set(small)
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    for row in rows_of(repo_root / "results/studies/bccd_controls/questions.csv"):
+        if row["measure"] == "small" and row["run"] in ("branch", "plain_longer"):
+            low, high = float(row["difference_low"]), float(row["difference_high"])
+            assert f"{float(row['difference']):+.3f} [{low:+.3f}, {high:+.3f}]" in readme

@@ -109,9 +109,7 @@ def make_plan(registry: Mapping[str, AblationRun], wanted: Sequence[str], asked:
             raise InputError(f"run '{name}': {error}") from None
         owner = owners.setdefault(key, name)
         if name in wanted:
-            needs = run.needs or _needs(config, run, split, asked)
-            own = {seed: _job(owner, seed, config, split, overrides, key, needs, asked) for seed in asked.seeds}
-            own = {seed: replace(job, external=run.input_times == 1) for seed, job in own.items()}
+            own = _by_seed(owner, run, config, split, overrides, key, asked)
             cells[name] = {seed: jobs.setdefault((key, seed), job) for seed, job in own.items()}
     return Plan(tuple(jobs.values()), cells)
 
@@ -216,20 +214,18 @@ def _needs(config: Config, run: AblationRun, split: int, asked: Asked) -> str | 
     return what_is_missing(config)
 
 
-def _job(
-    name: str,
-    seed: int,
-    config: Config,
-    split: int,
-    overrides: Sequence[str],
-    key: str,
-    needs: str | None,
-    asked: Asked,
-) -> Job:
+def _by_seed(
+    owner: str, run: AblationRun, config: Config, split: int, overrides: Sequence[str], key: str, asked: Asked
+) -> dict[int, Job]:
+    """Return the job of each seed; they differ in nothing else."""
+    needs = run.needs or _needs(config, run, split, asked)
     stages = () if needs else plan_stages(config).stages
     pending = tuple(str(stage.run_dir) for stage in stages if stage.state() != "finished")
-    own = (*overrides, f"seed={seed}")
-    return Job(name, seed, split, asked.config_path, own, asked.device, config.run.results_dir, key, pending, needs)
+    return {
+        seed: Job(owner, seed, split, asked.config_path, (*overrides, f"seed={seed}"), asked.device,
+                  config.run.results_dir, key, pending, needs, external=run.input_times == 1)
+        for seed in asked.seeds
+    }  # fmt: skip
 
 
 def _settings(record: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ LOSS_COLUMNS = ("total_loss", *LOSS_TERMS)
 
 
 class _MeanAbsoluteError(torch.autograd.Function):
-    # F.l1_loss, whose way back goes over the pictures more often: 640 px pictures make that a tenth of a step.
+    # F.l1_loss to the bit, in fewer passes on the way back: these are the branch's largest maps.
 
     @staticmethod
     def forward(ctx: Any, output: Tensor, target: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
