@@ -85,6 +85,27 @@ def test_a_registry_without_the_runs_of_a_table_still_gives_tables(saved: SavedS
         assert "Not shown, because few.yaml does not name them: sr_light." in (out / name).read_text(encoding="utf-8")
 
 
+def test_a_registry_of_ones_own_gets_no_tables_and_figures_of_the_paper(saved: SavedStudy, tmp_path: Path) -> None:
+    saved.add("mine", (0, 1))
+    registry = tmp_path / "own.yaml"
+    registry.write_text("runs: {mine: {}, plain: {group: controls}, wider: {against: mine}}\n")
+    names = [path.name for path in rewrite(saved.folder, registry, tmp_path / "out")]
+    assert names == ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "questions.csv"]
+    text = (tmp_path / "out" / "ablations.md").read_text(encoding="utf-8")
+    assert text.startswith("# SRE-YOLO: the runs of own.yaml\n")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Other runs"]
+    assert "\n| mine |" in text
+    assert "\n| wider, against mine | not run" in text
+    assert not rows(tmp_path / "out" / "ablations.csv")
+
+
+def test_a_registry_of_which_nothing_was_begun_says_so(saved: SavedStudy, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("runs: {mine: {}}\n")
+    page = rewrite(saved.folder, tmp_path / "own.yaml", tmp_path / "out")[3].read_text(encoding="utf-8")
+    assert "No table: none of the runs that own.yaml names has been begun." in page
+    assert "<table>" not in page
+
+
 def test_a_mistyped_results_folder_is_one_line_and_stays_away(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"typo: no such folder; name the run\.results_dir"):
         rewrite(tmp_path / "typo", tmp_path / "any.yaml", tmp_path / "typo" / "tables")

@@ -34,6 +34,11 @@ class PaperTable:
     rows: tuple[tuple[str, tuple[Source, ...]], ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def runs(self) -> frozenset[str]:
+        """The runs that its cells are of."""
+        return frozenset(run for _, sources in self.rows for source in sources for run, _ in source)
+
 
 def _by_run(measures: tuple[str, ...], *rows: tuple[str, str]) -> tuple[tuple[str, tuple[Source, ...]], ...]:
     """Return a row for each (label, run), with one cell for each measure."""

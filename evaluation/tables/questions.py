@@ -9,12 +9,15 @@ from evaluation.bootstrap import Interval
 from evaluation.tables.cells import Cell, cell_of
 from evaluation.tables.gather import Study
 from evaluation.tables.layout import Laid, Reasons
+from evaluation.tables.published import TABLES
 
 GROUPS = {
     "c1": "Weight of L_SR (figure 3)",
     "open": "What of the branch helps",
     "controls": "What the same compute buys without a branch",
 }
+OTHER = "Other runs"  # of a registry of one's own: in no group and no table of the paper
+PAPER_RUNS = frozenset().union(*(table.runs for table in TABLES))
 LEAST_SEEDS = 3  # that must agree before a difference is called one
 MEASURES = {"ap50": "AP50", "small": "AP50, small"}
 ANSWER_COLUMNS = ("run", "against", "measure", "seeds", "mean", "sd", "low", "high", "difference", "difference_low",
@@ -54,9 +57,12 @@ class Answer:
 
 def answers(study: Study) -> dict[str, list[Answer]]:
     """Return each begun group's answers by its title: all runs, partners first, and for each all measures."""
+    members: dict[str, list[str]] = {title: [] for title in (*GROUPS.values(), OTHER)}
+    for name, run in study.registry.items():
+        if run.group in GROUPS or name not in PAPER_RUNS:
+            members[GROUPS.get(run.group, OTHER)].append(name)
     found = {}
-    for group, title in GROUPS.items():
-        runs = [name for name, run in study.registry.items() if run.group == group]
+    for title, runs in members.items():
         partners = [study.registry[name].against for name in runs]
         runs = list(dict.fromkeys([*(partner for partner in partners if partner), *runs]))
         if any(run in study.planned for run in runs):

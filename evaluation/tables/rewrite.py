@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_utils.ablation_registry import read_registry
@@ -23,36 +23,50 @@ LEGEND = (
     "Ours: mean over seeds ± SD over seeds [95 % interval of the mean, from resampling the test patients]; the paper "
     "gives neither. A cell that lacks a seed that was asked for has no mean."
 )
-FIGURES = {"figure3": figure_3, "figure5": figure_5}
+FIGURES = {3: figure_3, 5: figure_5}
 
 
 def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     """Write ablations.{md,csv,tex,html}, questions.csv, figure3.png and figure5.png into `out`; return the files.
 
+    A registry of one's own gets those of the paper's tables and figures that it names a run of.
     Raises InputError for a folder that is not there, a registry or a plan that cannot be read; whatever else is missing
     stands in the tables.
     """
     if not results_dir.is_dir():
         raise InputError(f"{results_dir}: no such folder; name the run.results_dir of run_all_ablations.py")
     study = Study(results_dir, read_registry(registry_path))
-    gathered = [(table, _cells(study, table)) for table in TABLES]
+    gathered = [(table, _cells(study, table)) for table in TABLES if not table.runs.isdisjoint(study.registry)]
     found = answers(study)
     laid = [_laid(study, table, cells) for table, cells in gathered] + question_tables(study, found)
-    files = {name: out / f"{name}.png" for name in FIGURES}
-    missing = {name: draw(study, files[name]) for name, draw in FIGURES.items()}
-    legend = LEGEND
-    if study.not_shown:
-        legend += f" Not shown, because {registry_path.name} does not name them: {', '.join(study.not_shown)}."
-    captions = [(_caption(name, missing[name]), _data_uri(path)) for name, path in files.items()]
+    heading = HEADING if gathered else f"SRE-YOLO: the runs of {registry_path.name}"
+    legend, figures = _legend(study, laid, registry_path.name), _figures(study, out)
     written = [out / f"ablations.{kind}" for kind in ("md", "csv", "tex", "html")]
-    pictures = (f"![{caption}]({name}.png)\n" for name, (caption, _) in zip(files, captions, strict=True))
-    write_text(written[0], "\n".join([markdown(laid, HEADING, legend), *pictures]))
+    pictures = (f"![{caption}]({path.name})\n" for path, caption in figures.items())
+    write_text(written[0], "\n".join([markdown(laid, heading, legend), *pictures]))
     write_csv(written[1], CSV_COLUMNS, (row for table, cells in gathered for row in _rows(table, cells)))
     write_text(written[2], latex(laid))
-    write_text(written[3], page(laid, HEADING, legend, captions))
+    write_text(written[3], page(laid, heading, legend, [(text, _data_uri(path)) for path, text in figures.items()]))
     once = {(each.run, each.cell.measure): each for own in found.values() for each in own}  # a partner is in two groups
     write_csv(out / "questions.csv", ANSWER_COLUMNS, (each.as_row() for each in once.values()))
-    return [*written, out / "questions.csv", *files.values()]
+    return [*written, out / "questions.csv", *figures]
+
+
+def _legend(study: Study, laid: Sequence[Laid], registry: str) -> str:
+    """Return how to read a cell, and what of the results or of the registry is not shown."""
+    legend = LEGEND
+    if study.not_shown:
+        legend += f" Not shown, because {registry} does not name them: {', '.join(study.not_shown)}."
+    if not laid:
+        legend += f" No table: none of the runs that {registry} names has been begun."
+    return legend
+
+
+def _figures(study: Study, out: Path) -> dict[Path, str]:
+    """Draw the figures that the registry names a run of; return their captions by file."""
+    named = {number for run in study.registry.values() for number in run.figures}
+    files = {number: out / f"figure{number}.png" for number in FIGURES if number in named}
+    return {path: _caption(number, FIGURES[number](study, path)) for number, path in files.items()}
 
 
 def _cells(study: Study, table: PaperTable) -> list[list[Cell]]:
@@ -81,8 +95,7 @@ def _rows(table: PaperTable, cells: list[list[Cell]]) -> Iterator[dict[str, obje
                    "why": cell.why}  # fmt: skip
 
 
-def _caption(name: str, missing: list[str]) -> str:
-    number = name.removeprefix("figure")
+def _caption(number: int, missing: list[str]) -> str:
     return f"Figure {number}" + (" (points are missing, see the tables)" if missing else "")
 
 
