@@ -36,7 +36,8 @@ def test_a_key_tells_what_is_computed_not_where() -> None:
     for same in ("run.workers=3", "run.name=x", "dataset.processed=elsewhere", "seed=5",
                  "dataset.external={ext: {processed: x}}"):  # fmt: skip
         assert job_key(load_config("configs/train.yaml", [same]), 1) == key
-    for other in ("c1=0.2", "epochs=3", "loss.sr_target=random", "dataset.names=[polyp]"):
+    for other in ("c1=0.2", "epochs=3", "loss.sr_target=random", "dataset.names=[polyp]", "run.precision=fp32",
+                  "run.val_every=5"):  # fmt: skip
         assert job_key(load_config("configs/train.yaml", [other]), 1) != key
     assert job_key(load_config("configs/train.yaml"), 2) != key
 

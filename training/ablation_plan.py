@@ -20,6 +20,7 @@ from training.dry_run import require_prepared, what_is_missing
 from training.stages import plan_stages
 
 _PLACES = ("raw", "processed", "splits", "filter_log", "external")  # of a data set: where it lies, not what it is
+_TELLING = ("precision", "val_every")  # of a run's place and machine: what moves its numbers, or which epoch is kept
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def job_key(config: Config, split: int) -> str:
     """Return 12 hex digits that two trainings share when they compute the same but for the seed."""
     values = config.model_dump(mode="json")
     dataset = {key: value for key, value in values["dataset"].items() if key not in _PLACES}
-    return config_hash({**values, "run": None, "seed": None, "dataset": dataset, "split": split})
+    run = {key: values["run"][key] for key in _TELLING}
+    return config_hash({**values, "run": run, "seed": None, "dataset": dataset, "split": split})
 
 
 def refuse_other_settings(jobs: Sequence[Job]) -> None:
