@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from evaluation.tables.layout import Laid, Reasons, latex, letter, markdown, page
 
 TABLE = Laid(
-    title="Table 4: a & b",
+    title="a & b",
     groups=[("AP50", 2), ("GFLOPs", 1)],
     columns=["ours", "verdict", "ours"],
     rows=[
@@ -15,6 +17,7 @@ TABLE = Laid(
     reasons=["needs C:\\x_1 {50 %}"],
     notes=["one <note>"],
     first="run",
+    paper=4,
 )
 
 
@@ -38,6 +41,12 @@ def test_markdown() -> None:
     assert len({line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}) == 1
 
 
+def test_a_table_that_is_none_of_the_papers_has_no_number() -> None:
+    own = replace(TABLE, paper=None)
+    assert "## a & b" in markdown([own], "Tables", "a legend").splitlines()
+    assert r"\caption{a \& b}" in latex([own])
+
+
 def test_html_escapes_and_colours() -> None:
     text = page([TABLE], "Tables", "a legend", [("Figure 3", "data:image/png;base64,AA==")])
     assert '<th colspan="2">AP50</th><th colspan="1">GFLOPs</th>' in text
@@ -55,6 +64,7 @@ def test_latex_escapes_and_counts_columns() -> None:
     assert r"\begin{tabular}{lrrr}" in text
     assert r" & \multicolumn{2}{c}{AP50} & \multicolumn{1}{c}{GFLOPs} \\" in text
     assert r"\cmidrule(lr){2-3} \cmidrule(lr){4-4}" in text
-    assert r"sr\_light | x & 0.800 $\pm$ 0.010 [0.700, 0.900] & within tolerance & 8.1 \\" in text
+    assert r"sr\_light $|$ x & 0.800 $\pm$ 0.010 [0.700, 0.900] & within tolerance & 8.1 \\" in text
     assert r"\par (a) needs C:\textbackslash{}x\_1 \{50 \%\}" in text
-    assert r"\caption{Table 4: a \& b}" in text
+    assert r"\caption{a \& b (Table 4 of the paper)}" in text
+    assert text.count("resizebox{") == text.count(r"\end{tabular}}") == 1  # closed where it was opened

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 COLUMNS = ("published", "ours", "difference", "verdict")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$",
-          ">": r"$>$", **{special: f"\\{special}" for special in "&%_#${}"}}  # fmt: skip
+          ">": r"$>$", "|": r"$|$", "`": "'", **{special: f"\\{special}" for special in "&%_#${}"}}  # fmt: skip
+_NEEDS = r"% Needs \usepackage{booktabs, graphicx}."
+# A table wider than the text is made as wide as it; \width is that of what is resized.
+_FITTED = r"\resizebox{\ifdim\width>\textwidth \textwidth\else\width\fi}{!}{%"
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 100rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
@@ -32,6 +35,7 @@ class Laid:
     """A table ready to be written. groups: (heading, number of columns) above `columns`, beside the row labels.
 
     reasons: why cells are missing, in the order of the letters that cells point at. notes: what a reader must know.
+    paper: the table's number in the paper, or None.
     """
 
     title: str
@@ -41,6 +45,17 @@ class Laid:
     reasons: Sequence[str] = ()
     notes: Sequence[str] = ()
     first: str = ""  # heading of the row labels
+    paper: int | None = None
+
+    @property
+    def heading(self) -> str:
+        """Its title, after the paper's number of it."""
+        return self.title if self.paper is None else f"Table {self.paper}: {self.title}"
+
+    @property
+    def caption(self) -> str:
+        """Its title where the document has table numbers of its own."""
+        return self.title if self.paper is None else f"{self.title} (Table {self.paper} of the paper)"
 
 
 @dataclass
@@ -76,7 +91,7 @@ def markdown(tables: Iterable[Laid], heading: str, legend: str) -> str:
         headers = [f"{name}: {column}" if name else column for name, column in zip(spans, table.columns, strict=True)]
         lines = [[table.first, *headers], ["---", *(["---:"] * len(headers))], *table.rows]
         body = "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines)
-        parts += [f"## {table.title}", body, "\n".join(f"- {note}" for note in _all_notes(table))]
+        parts += [f"## {table.heading}", body, "\n".join(f"- {note}" for note in _all_notes(table))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -95,8 +110,8 @@ def page(tables: Iterable[Laid], heading: str, legend: str, figures: Sequence[tu
 
 
 def latex(tables: Iterable[Laid]) -> str:
-    """Return the tables as LaTeX, for \\input; they need the package booktabs."""
-    return "\n".join(map(_latex_table, tables))
+    """Return the tables as LaTeX, for \\input; they need the packages booktabs and graphicx."""
+    return "\n".join([_NEEDS, *map(_latex_table, tables)])
 
 
 def _all_notes(table: Laid) -> list[str]:
@@ -117,7 +132,7 @@ def _html_table(table: Laid) -> str:
     reasons = "".join(f"<li>{html.escape(why)}</li>" for why in table.reasons)
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
     return (
-        f"<h2>{html.escape(table.title)}</h2>\n<div class=wide><table>\n<thead>{above}<tr>{columns}</tr></thead>\n"
+        f"<h2>{html.escape(table.heading)}</h2>\n<div class=wide><table>\n<thead>{above}<tr>{columns}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody></table></div>\n"
         + (f"<ol class=reasons>{reasons}</ol>\n" if reasons else "")
         + (f"<ul>{notes}</ul>" if notes else "")
@@ -145,8 +160,9 @@ def _latex_table(table: Laid) -> str:
     above = [rf" & {groups} \\", rules] if any(name for name, _ in table.groups) else []
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_escaped(table.title)}}}",
+        rf"\caption{{{_escaped(table.caption)}}}",
         r"\footnotesize",
+        _FITTED,
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         *above,
@@ -154,7 +170,7 @@ def _latex_table(table: Laid) -> str:
         r"\midrule",
         *map(_latex_row, table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         *(rf"\par {_escaped(note)}" for note in _all_notes(table)),
         r"\end{table}",
     ]

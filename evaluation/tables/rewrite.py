@@ -83,7 +83,7 @@ def _laid(study: Study, table: PaperTable, cells: list[list[Cell]]) -> Laid:
     runs = list(dict.fromkeys(run for own in cells for cell in own for run in cell.runs))
     notes = [*table.notes, *study.about(runs), *study.notes_of(runs)]
     groups = [(group, len(COLUMNS)) for group in table.groups]
-    return Laid(f"Table {table.number}: {table.title}", groups, COLUMNS * len(groups), rows, reasons.found, notes)
+    return Laid(table.title, groups, COLUMNS * len(groups), rows, reasons.found, notes, paper=table.number)
 
 
 def _rows(table: PaperTable, cells: list[list[Cell]]) -> Iterator[dict[str, object]]:
