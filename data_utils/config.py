@@ -12,7 +12,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,10 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
 
     Raises InputError that names the key, its value, what is allowed and, for a typo, the nearest known key.
     """
-    values = _merged(Path(path))
+    values, overrides = _merged(Path(path)), tuple(overrides)
     for override in overrides:
         _apply_override(values, override)
-    return make_section(Config, values, str(path))
+    return make_section(Config, values, str(path), overrides)
 
 
 def config_from_dict(values: Mapping[str, Any], where: str) -> Config:
@@ -107,10 +107,10 @@ def config_from_dict(values: Mapping[str, Any], where: str) -> Config:
 
 def override_config(config: Config, overrides: Iterable[str]) -> Config:
     """Return `config` with `overrides` laid over it; errors as for `load_config`."""
-    values = config.model_dump(mode="json")
+    values, overrides = config.model_dump(mode="json"), tuple(overrides)
     for override in overrides:
         _apply_override(values, override)
-    return make_section(Config, values, "overrides")
+    return make_section(Config, values, "overrides", overrides)
 
 
 def config_hash(values: BaseModel | Mapping[str, Any]) -> str:
@@ -196,13 +196,28 @@ def _parse_yaml(text: str, name: str) -> Any:
         raise InputError(f"{name}: not valid YAML: {error or type(error).__name__}") from None
 
 
-def make_section(section: type[AnySection], values: Mapping[str, Any], where: str) -> AnySection:
-    """Make one section of these values; raises InputError naming `where` and the key, as for a config file."""
+def make_section(
+    section: type[AnySection], values: Mapping[str, Any], where: str, overrides: Sequence[str] = ()
+) -> AnySection:
+    """Make one section of these values; raises InputError naming the override, or else `where`, and the key."""
     try:
         return section.model_validate(dict(values))
     except ValidationError as error:
-        problems = [_explain(dict(problem)) for problem in error.errors()]
-        raise InputError(f"{where}: " + "; ".join(problems)) from None
+        told: dict[str, list[str]] = {}  # by what is at fault
+        for problem in error.errors():
+            told.setdefault(_at_fault(dict(problem), overrides) or where, []).append(_explain(dict(problem)))
+        raise InputError("; ".join(f"{at}: {'; '.join(problems)}" for at, problems in told.items())) from None
+
+
+def _at_fault(problem: dict[str, Any], overrides: Sequence[str]) -> str | None:
+    """Return the override that wrote what is wrong, of several the last; None where a file is at fault."""
+    wrong = ".".join(str(part) for part in problem["loc"])
+    for override in reversed(overrides):
+        key = override.partition("=")[0].strip()
+        unknown_section = problem["type"] == "extra_forbidden" and key.startswith(f"{wrong}.")
+        if f"{wrong}.".startswith(f"{key}.") or unknown_section:
+            return f"'{override}'"
+    return None
 
 
 def _explain(problem: dict[str, Any]) -> str:

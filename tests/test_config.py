@@ -114,7 +114,17 @@ def test_an_override_is_refused_in_one_clear_line(configs, override, message):
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 @pytest.mark.parametrize("key", ["lr0", "c1", "conf_thresh", "augment.scale", "optim.weight_decay"])
 def test_values_that_are_no_number_are_refused(configs, key, value):
-    assert refusal(configs / "train.yaml", f"{key}={value}").startswith(f"{configs / 'train.yaml'}: {key} = ")
+    assert refusal(configs / "train.yaml", f"{key}={value}").startswith(f"'{key}={value}': {key} = ")
+
+
+def test_what_is_at_fault_is_named_the_override_or_the_file(configs):
+    file = configs / "mine.yaml"
+    file.write_text("base: train.yaml\nepochs: 0\n")
+    message = refusal(file, "lr0=0", "lr0=-1", "model={brunch: 3}", "nowhere.key=2")
+    assert f"{file}: epochs = 0: allowed" in message
+    assert "'lr0=-1': lr0 = -1: allowed" in message
+    assert "'model={brunch: 3}': unknown key 'model.brunch'" in message
+    assert "'nowhere.key=2': unknown key 'nowhere'" in message
 
 
 def test_two_mistakes_are_told_together(configs):
@@ -255,7 +265,7 @@ def test_a_refusal_ends_a_command_with_code_2_and_one_line(configs, repo_root):
     command = [sys.executable, "-c", code, str(configs / "train.yaml")]
     refused = subprocess.run([*command, "epohcs=3"], cwd=repo_root, capture_output=True, text=True, timeout=20)
     assert refused.returncode == 2
-    assert refused.stderr == f"error: {configs / 'train.yaml'}: unknown key 'epohcs', did you mean 'epochs'?\n"
+    assert refused.stderr == "error: 'epohcs=3': unknown key 'epohcs', did you mean 'epochs'?\n"
     assert subprocess.run([*command, "epochs=3"], cwd=repo_root, capture_output=True, timeout=20).returncode == 0
 
 

@@ -98,6 +98,7 @@ def make_plan(registry: Mapping[str, AblationRun], wanted: Sequence[str], asked:
 
     A run of the same settings as one before it in the registry, wanted or not, is that run: it is trained once.
     """
+    load_config(asked.config_path, asked.settings)  # what is wrong for all is no run's fault
     owners: dict[str, str] = {}
     jobs: dict[tuple[str, int], Job] = {}
     cells: dict[str, dict[int, Job]] = {}
