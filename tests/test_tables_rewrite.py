@@ -13,6 +13,8 @@ from data_utils.errors import InputError
 from evaluation import report
 from evaluation.tables.rewrite import rewrite
 
+WRITTEN = ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "questions.csv", "trainings.csv"]
+
 
 @pytest.fixture
 def saved(tmp_path: Path) -> SavedStudy:
@@ -34,8 +36,7 @@ def rows(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
 def test_every_cell_says_how_it_stands(saved: SavedStudy, capsys: pytest.CaptureFixture) -> None:
     report.main(["ablations", "--results", str(saved.folder)])
     out = saved.folder / "tables"
-    names = ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "questions.csv"]
-    names += ["figure3.png", "figure5.png"]
+    names = [*WRITTEN, "figure3.png", "figure5.png"]
     assert capsys.readouterr().out.splitlines() == [f"written: {out / name}" for name in names]
     cells = rows(out / "ablations.csv")
     assert len(cells) == 4 + 4 * 3 + 2 + 2 + 5 + 4 * 2 + 11 * 2
@@ -90,7 +91,7 @@ def test_a_registry_of_ones_own_gets_no_tables_and_figures_of_the_paper(saved: S
     registry = tmp_path / "own.yaml"
     registry.write_text("runs: {mine: {}, plain: {group: controls}, wider: {against: mine}}\n")
     names = [path.name for path in rewrite(saved.folder, registry, tmp_path / "out")]
-    assert names == ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "questions.csv"]
+    assert names == WRITTEN
     text = (tmp_path / "out" / "ablations.md").read_text(encoding="utf-8")
     assert text.startswith("# SRE-YOLO: the runs of own.yaml\n")
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Other runs"]

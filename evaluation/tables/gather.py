@@ -108,10 +108,18 @@ class Study:
             return None  # the cells say why
         return self._passes.difference(run, against, *MEASURES[measure])
 
+    def results(self, run: str) -> dict[int, dict[str, Any]]:
+        """Return the result of each seed asked for; empty where it is missing, damaged or of other settings."""
+        return {seed: self._result(run, folder) for seed, folder in self._folders(run).items()}
+
+    def why_not(self, run: str, seed: int) -> str:
+        """Say why a seed that was asked for has no result."""
+        return self._why_not(run, self.planned[run].folders[seed])
+
     def seconds(self, run: str) -> float | None:
         """Return the mean training time over the seeds that were trained in one go."""
-        results = [read_result(self.folder / folder) for folder in self._folders(run).values()]
-        known = [value for result in results if (value := finite(result.get("seconds"))) is not None]
+        found = [finite(result.get("seconds")) for result in self.results(run).values()]
+        known = [value for value in found if value is not None]
         return sum(known) / len(known) if known else None
 
     def about(self, runs: Sequence[str]) -> list[str]:
@@ -147,7 +155,7 @@ class Study:
         values = {seed: self._value(run, folder, data, key) for seed, folder in self._folders(run).items()}
         by_seed = {seed: value for seed, value in values.items() if not isinstance(value, str)}
         missing = {seed: value for seed, value in values.items() if isinstance(value, str)}
-        ran = any(self._result(run, folder) for folder in self._folders(run).values())
+        ran = any(self.results(run).values())
         if missing or measure in COSTS:
             return Measured(by_seed, missing, ran)
         interval = self._passes.interval(run, data, key)
@@ -160,8 +168,7 @@ class Study:
 
     def _evaluations(self, run: str, data: str) -> dict[int, Path | None]:
         """Return the file of each seed's evaluation on `data`, None where a seed has none."""
-        results = {seed: self._result(run, folder) for seed, folder in self._folders(run).items()}
-        files = {seed: result.get("evaluations", {}).get(data) for seed, result in results.items()}
+        files = {seed: result.get("evaluations", {}).get(data) for seed, result in self.results(run).items()}
         return {seed: None if file is None else self.results_dir / file for seed, file in files.items()}
 
     def _value(self, run: str, folder: str, data: str, key: str) -> float | str:

@@ -15,6 +15,7 @@ from evaluation.tables.gather import Study
 from evaluation.tables.layout import COLUMNS, Laid, Reasons, latex, markdown, page
 from evaluation.tables.published import TABLES, PaperTable
 from evaluation.tables.questions import ANSWER_COLUMNS, answers, question_tables
+from evaluation.tables.trainings import TRAINING_COLUMNS, trainings
 
 HEADING = "SRE-YOLO: the paper's tables, published and ours"
 CSV_COLUMNS = ("table", "row", "column", "runs", "measure", "published", "mean", "sd", "low", "high", "seeds",
@@ -27,7 +28,7 @@ FIGURES = {3: figure_3, 5: figure_5}
 
 
 def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
-    """Write ablations.{md,csv,tex,html}, questions.csv, figure3.png and figure5.png into `out`; return the files.
+    """Write ablations.{md,csv,tex,html}, questions.csv, trainings.csv and the figures into `out`; return the files.
 
     A registry of one's own gets those of the paper's tables and figures that it names a run of.
     Raises InputError for a folder that is not there, a registry or a plan that cannot be read; whatever else is missing
@@ -49,7 +50,8 @@ def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     write_text(written[3], page(laid, heading, legend, [(text, _data_uri(path)) for path, text in figures.items()]))
     once = {(each.run, each.cell.measure): each for own in found.values() for each in own}  # a partner is in two groups
     write_csv(out / "questions.csv", ANSWER_COLUMNS, (each.as_row() for each in once.values()))
-    return [*written, out / "questions.csv", *figures]
+    write_csv(out / "trainings.csv", TRAINING_COLUMNS, trainings(study))
+    return [*written, out / "questions.csv", out / "trainings.csv", *figures]
 
 
 def _legend(study: Study, laid: Sequence[Laid], registry: str) -> str:
