@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -61,6 +62,7 @@ def test_jobs_of_a_killed_node_go_on_at_the_other(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(ablation_ray, "RETRIES", 1)
     told: dict[str, Outcome] = {}
+    before = signal.getsignal(signal.SIGTERM)
     cluster = Cluster()
     try:
         try:
@@ -85,6 +87,7 @@ def test_jobs_of_a_killed_node_go_on_at_the_other(tmp_path: Path, monkeypatch: p
         ablation_ray.run_on_ray(jobs, lambda job, outcome: told.update({job.name: outcome}), where, work)
     finally:
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, before)  # a node started in this process leaves Ray's own handler behind
     assert (told["slow"].state, told["fine"].state) == ("done", "done")
     assert len(set((jobs[0].folder / "begun").read_text().splitlines())) == 2  # begun once more, elsewhere
     assert len((jobs[1].folder / "begun").read_text().splitlines()) == 1
