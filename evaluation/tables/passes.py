@@ -41,7 +41,7 @@ class Passes:
         mean, section = _mean_of([own[key] for own in statistics.values()]), scoring.eval
         return intervals({key: mean}, n_units, section.resamples, section.bootstrap_seed)[key]
 
-    def difference(self, run: str, against: str, data: str, key: str) -> tuple[Interval, list[float]] | None:
+    def difference(self, run: str, against: str, data: str, key: str) -> tuple[Interval, dict[int, float]] | None:
         """Return `run` minus `against` over the seeds both have, and that of each seed; see Study.difference."""
         one, other = self._statistics_of(run, data), self._statistics_of(against, data)
         if one is None or other is None:
@@ -62,7 +62,7 @@ class Passes:
         section, ones = scoring.eval, np.ones((1, n_units))
         both = {"run": _mean_of(mine), "against": _mean_of(theirs)}
         means = resample(both, n_units, section.resamples, section.bootstrap_seed)
-        by_seed = [float((a(ones) - b(ones))[0]) for a, b in zip(mine, theirs, strict=True)]
+        by_seed = {seed: float((first[seed][key](ones) - second[seed][key](ones))[0]) for seed in seeds}
         return (means["run"] - means["against"]).interval(), by_seed
 
     def _statistics_of(self, run: str, data: str) -> Statistics | None:
