@@ -23,7 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="here one by one, or on a cluster")
     parser.add_argument("--address", help="of the Ray cluster (default: one on this machine)")
-    parser.add_argument("--cpus", type=int, default=2, help="cores of each run on the cluster (default: %(default)s)")
+    parser.add_argument("--cpus", type=int, help="cores of each run on the cluster (default: 2)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all runs, below their own")
     return parser.parse_args(overrides_last())
 

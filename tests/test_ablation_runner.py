@@ -102,8 +102,9 @@ def test_what_was_finished_stays_so_in_the_results_of_a_command_that_came_less_f
 @pytest.mark.parametrize(
     ("engine", "settings", "message"),
     [
-        (Engine("ray", None, 0), (), "--cpus 0, .*from 1 core"),
+        (Engine("ray", None, 0), (), "--cpus 0: .*from 1 core"),
         (Engine("local", "host:1"), (), "--address host:1: --engine ray alone"),
+        (Engine("local", None, 4), (), "^--cpus 4: --engine ray alone"),
         (Engine(), ("run.name=x",), "run.name=x: every run has a folder of its own"),
     ],
 )

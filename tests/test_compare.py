@@ -55,6 +55,13 @@ def test_the_least_p_is_that_of_the_measures_defined_on_every_split(runs, capsys
     assert "over 3 splits cannot give a p below 0.25" in capsys.readouterr().out
 
 
+def test_one_resample_is_no_spread_of_nothing(runs, capsys):
+    main([str(runs / "a1"), str(runs / "b1"), "--resamples", "1"])
+    out = capsys.readouterr().out
+    assert "without an interval" in out
+    assert "the same in every resample" not in out
+
+
 def test_what_cannot_be_compared_is_one_clear_line(runs):
     for arguments, message in (
         (["nowhere", str(runs / "b1")], "nowhere: no such run folder"),

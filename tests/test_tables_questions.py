@@ -65,3 +65,11 @@ def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
     assert re.fullmatch(r"seed 0 \+0\.\d{4}, seed 1 \+0\.\d{4}, seed 2 \+0\.\d{4}", by_seed)
     gone = next(row for row in own if row["run"] == "target_random")
     assert (gone["mean"], gone["difference"], gone["shows"], gone["why"]) == (None, None, "not run", "needs a disk")
+
+
+def test_what_was_published_for_a_run_of_ones_own_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("runs: {mine: {paper: {ap50: 0.7, fps: 30}, note: x}, pretrain_coco: {}}\n")
+    SavedStudy(tmp_path).add("mine")
+    study = Study(tmp_path, read_registry(tmp_path / "a.yaml"))
+    (table,) = question_tables(study, answers(study))
+    assert table.notes[:2] == ["mine: x.", "mine: published ap50 0.7, fps 30."]

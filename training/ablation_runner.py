@@ -32,7 +32,7 @@ class Engine:
 
     name: Literal["local", "ray"] = "local"
     address: str | None = None
-    cpus: int = 2
+    cpus: int | None = None  # Ray's nodes know what stands for None
 
 
 def run_all(ablations: str, only: Sequence[str], asked: Asked, engine: Engine, dry_run: bool = False) -> int:
@@ -43,8 +43,9 @@ def run_all(ablations: str, only: Sequence[str], asked: Asked, engine: Engine, d
     if wrong or not 1 <= asked.epochs <= MOST_EPOCHS:
         told = f"--seeds {(wrong or asked.seeds)[0]}, --epochs {asked.epochs}"
         raise InputError(f"{told}: seeds are 0 to {2**32 - 1}, epochs 1 to {MOST_EPOCHS:,}")
-    if engine.cpus < 1 or (engine.address and engine.name != "ray"):
-        given = f"--cpus {engine.cpus}, --address {engine.address}"
+    named = {"--cpus": engine.cpus, "--address": engine.address}
+    if (engine.cpus is not None and engine.cpus < 1) or (engine.name != "ray" and any(named.values())):
+        given = ", ".join(f"{option} {value}" for option, value in named.items() if value is not None)
         raise InputError(f"{given}: --engine ray alone takes these, from 1 core")
     _refuse_settings_with_an_option(asked.settings)
     asked = replace(asked, seeds=tuple(dict.fromkeys(asked.seeds)))
@@ -122,7 +123,7 @@ def _run(plan: Plan, engine: Engine, device: str, outcomes: dict[Job, Outcome]) 
     if engine.name == "ray":
         from training.ablation_ray import Nodes, run_on_ray
 
-        run_on_ray(plan.jobs, report, Nodes(engine.address, engine.cpus, device))
+        run_on_ray(plan.jobs, report, Nodes(engine.address, engine.cpus or Nodes.cpus, device))
     else:
         from training.ablation_local import run_locally
 

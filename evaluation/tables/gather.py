@@ -135,7 +135,7 @@ class Study:
         if any(plan.epochs != PAPER_EPOCHS for plan in plans):
             lines.append(f"The paper trained for {PAPER_EPOCHS} epochs.")
         if not all(map(self.on_paper_data, runs)):
-            lines.append("Not the paper's data (ENDO-LC, not public) or input side: differences say nothing about it.")
+            lines.append("Not the paper's data (ENDO-LC, not public) or input side: it is not tested by this.")
         return lines
 
     def _note(self, run: str, text: str) -> None:

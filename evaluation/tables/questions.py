@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from data_utils.ablation_registry import Measure
 from evaluation.bootstrap import Interval
 from evaluation.tables.cells import Cell, cell_of
 from evaluation.tables.gather import Study
@@ -119,7 +120,14 @@ def _table(study: Study, title: str, own: Sequence[Answer]) -> Laid:
         rows.append([*row, "-" if seconds is None else f"{seconds / 60:.1f}"])
     columns = ["mean ± SD [interval]", "difference [interval]", "shows"]
     notes = [f"{name}: {study.registry[name].note}." for name in runs if study.registry[name].note]
-    odd = study.notes_of(runs)
+    notes += [_published(name, study.registry[name].paper) for name in runs if name not in PAPER_RUNS]
+    about = [*filter(None, notes), *study.about(runs), *study.notes_of(runs)]
     groups = [*((label, len(columns)) for label in MEASURES.values()), ("training", 1)]
     all_columns = [*columns * len(MEASURES), "minutes"]
-    return Laid(title, groups, all_columns, rows, reasons.found, [*notes, *study.about(runs), *odd, *NOTES], "run")
+    return Laid(title, groups, all_columns, rows, reasons.found, [*about, *NOTES], "run")
+
+
+def _published(name: str, paper: Mapping[Measure, float]) -> str:
+    """Say what a registry names as published for a run that no table of the paper shows."""
+    values = ", ".join(f"{measure} {value:g}" for measure, value in paper.items())
+    return f"{name}: published {values}." if values else ""
