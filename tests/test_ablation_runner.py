@@ -116,7 +116,7 @@ def test_options_that_nothing_would_heed_are_refused(
 
 
 def test_other_settings_are_refused_before_anything_runs(
-    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
     runs = registry(tmp_path, one={})
@@ -124,6 +124,10 @@ def test_other_settings_are_refused_before_anything_runs(
     write_result(make_plan(read_registry(runs), ["one"], asked).jobs[0])
     with pytest.raises(InputError, match=r"holds this run with other settings \(epochs=1 then, epochs=2 now\)"):
         run_all(str(runs), ["*"], replace(asked, epochs=2), Engine())
+    assert run_all(str(runs), ["*"], replace(asked, epochs=2), Engine(), dry_run=True) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("would be refused: ")
+    assert "epochs=1 then, epochs=2 now" in told
 
 
 def test_a_device_that_is_absent_is_refused_before_anything_runs(

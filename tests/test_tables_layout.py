@@ -70,7 +70,8 @@ def test_html_escapes_and_colours() -> None:
 
 def test_html_colours_no_row_label() -> None:
     own = replace(TABLE, rows=[["within_ring", "-", "outside", "-"], ["other[1]", "-", "-", "-"]])
-    text = page([own], "Tables", "a legend")
+    text = page([replace(own, notes=["`cat <x`"])], "Tables", "a legend")
+    assert "<li><code>cat &lt;x</code></li>" in text
     assert "<tr><td>within_ring</td><td>-</td><td class=\"outside\">outside</td>" in text
     assert "<td>other[1]</td>" in text
 

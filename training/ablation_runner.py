@@ -52,10 +52,7 @@ def run_all(ablations: str, only: Sequence[str], asked: Asked, engine: Engine, d
     plan = make_plan(registry, wanted, asked)
     if dry_run:
         print(describe(registry, plan, asked))
-        try:
-            _require_what_all_need(asked, engine)
-        except InputError as error:
-            print(f"all runs need: {error}", file=sys.stderr)
+        _tell_what_would_stop_it(plan, asked, engine)
         return 0
     results_dir = _require_what_all_need(asked, engine).run.results_dir
     refuse_other_settings(plan.jobs)
@@ -80,6 +77,17 @@ def _wanted(registry: Iterable[str], only: Sequence[str], ablations: str) -> lis
         if not any(fnmatch.fnmatchcase(name, pattern) for name in registry):
             raise InputError(f"--only {pattern}: matches no run of {ablations}{nearest(pattern, registry)}")
     return [name for name in registry if any(fnmatch.fnmatchcase(name, pattern) for pattern in only)]
+
+
+def _tell_what_would_stop_it(plan: Plan, asked: Asked, engine: Engine) -> None:
+    try:
+        _require_what_all_need(asked, engine)
+    except InputError as error:
+        print(f"all runs need: {error}", file=sys.stderr)
+    try:
+        refuse_other_settings(plan.jobs)
+    except InputError as error:
+        print(f"would be refused: {error}", file=sys.stderr)
 
 
 def _alone_in(results_dir: str) -> FileLock:

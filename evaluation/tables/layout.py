@@ -154,14 +154,18 @@ def _html_table(table: Laid) -> str:
     columns = "".join(f"<th>{html.escape(column)}</th>" for column in (table.first, *table.columns))
     labelled = ((f"<td>{html.escape(label)}</td>", map(_html_cell, cells)) for label, *cells in table.rows)
     rows = "\n".join(f"<tr>{label}{''.join(cells)}</tr>" for label, cells in labelled)
-    reasons = "".join(f"<li>{html.escape(why)}</li>" for why in table.reasons)
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    reasons, notes = ("".join(map(_html_item, texts)) for texts in (table.reasons, table.notes))
     return (
         f"<h2>{html.escape(table.heading)}</h2>\n<div class=wide><table>\n<thead>{above}<tr>{columns}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody></table></div>\n"
         + (f"<ol class=reasons>{reasons}</ol>\n" if reasons else "")
         + (f"<ul>{notes}</ul>" if notes else "")
     )
+
+
+def _html_item(text: str) -> str:
+    with_code = re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
+    return f"<li>{with_code}</li>"
 
 
 def _html_cell(text: str) -> str:
