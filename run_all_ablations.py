@@ -14,7 +14,7 @@ def parse_arguments() -> argparse.Namespace:
         description="Train and evaluate the runs of configs/ablations.yaml; what is finished is never repeated."
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs with their overrides, and stop")
-    parser.add_argument("--only", default="*", metavar="GLOB", help="names of the runs wanted, e.g. 'sr_*'")
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="GLOB", help="runs wanted, e.g. plain 'sr_*'")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (default: 0)")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of each run (default: %(default)s)")
     parser.add_argument("--split", type=int, default=1, help="of runs without one of their own (default: %(default)s)")
@@ -23,7 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: %(default)s)")
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="here one by one, or on a cluster")
     parser.add_argument("--address", help="of the Ray cluster (default: one on this machine)")
-    parser.add_argument("--cpus", type=int, default=2, help="cores of each run on the cluster (default: %(default)s)")
+    parser.add_argument("--cpus", type=int, help="cores of each run on the cluster (default: 2)")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings of all runs, below their own")
     return parser.parse_args(overrides_last())
 

@@ -11,12 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from data_utils.errors import InputError
 from data_utils.saved_json import finite, read_saved_json
 
+VERSION = 1  # of the plan's layout
 FOLDER, PLAN, STATE, RESULT = "ablations", "plan.json", "state.json", "result.json"
 NUMBERS = ("ap50", "fps", "gflops", "epochs_trained")  # that a result holds; None where one is not defined
 
 
 class PlannedRun(BaseModel):
-    """What plan.json says of one run. seeds: {seed: its folder, below <results>/ablations}."""
+    """What plan.json says of one run. seeds: {seed: its folder, below <results>/ablations}.
+
+    base: stands for what the command asked of all runs, epochs included; where it differs, more than overrides does.
+    settings: the command's own key=value texts. Both are None in plans made before they were noted.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -30,11 +35,19 @@ class PlannedRun(BaseModel):
     imgsz: int
     epochs: int
     needs: str | None = None
+    base: str | None = None
+    settings: list[str] | None = None
 
     @property
     def folders(self) -> dict[int, str]:
-        """The folder of each seed."""
-        return {int(seed): folder for seed, folder in self.seeds.items()}
+        """The folder of each seed, in order."""
+        return {int(seed): self.seeds[seed] for seed in sorted(self.seeds, key=int)}
+
+    @property
+    def made_from(self) -> str:
+        """Config file and settings, without those of place and machine."""
+        own = [text for text in self.settings or () if not text.startswith(("run.", "dataset."))]
+        return " ".join([self.config, *own])
 
 
 _PLANNED = TypeAdapter(dict[str, PlannedRun])
@@ -50,9 +63,14 @@ def read_plan(results_dir: str | Path) -> dict[str, PlannedRun]:
     path = plan_path(results_dir)
     if not path.exists():
         return {}
-    reason = "torn"
+    reason, values = "torn", read_saved_json(path)
+    if values.get("version", VERSION) != VERSION:
+        raise InputError(
+            f"{path}: of version {values['version']}, this project reads version {VERSION}; use the one that wrote it, "
+            "or another folder: run.results_dir=PATH"
+        )
     try:
-        return _PLANNED.validate_python(read_saved_json(path).get("runs"))
+        return _PLANNED.validate_python(values.get("runs"))
     except ValidationError as error:
         first = error.errors()[0]
         reason = ".".join(map(str, first["loc"])) or reason

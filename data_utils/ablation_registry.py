@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from data_utils.config import read_yaml
 from data_utils.errors import InputError
@@ -26,7 +26,10 @@ Table = Literal[4, 5, 6, 7, 8, 9, 10]
 Figure = Literal[3, 5]
 EXTERNAL = "ext"  # the name under dataset.external of the paper's ENDO-LC ext: ext_small, ext_medium
 Measure = Literal["ap50", "gflops", "fps", "ext_small", "ext_medium"]
+SHARES = ("ap50", "ext_small", "ext_medium")  # measures that are at most 1
 Tolerances = dict[Measure, NonNegative]
+OneLine = Annotated[str, AfterValidator(lambda text: " ".join(text.split()))]  # it stands in lists and under tables
+LONGEST_NAME = 200  # of a run; folders are named after it, with some letters more
 
 
 class AblationRun(Section):
@@ -47,8 +50,16 @@ class AblationRun(Section):
     epochs_times: Annotated[float, Field(gt=0, le=1000)] = 1.0
     input_times: Annotated[float, Field(ge=1, le=16)] = 1.0
     against: Name | None = None
-    needs: str | None = None
-    note: str | None = None
+    needs: OneLine | None = None
+    note: OneLine | None = None
+
+    @field_validator("paper", "tolerance")
+    @classmethod
+    def _at_most_1(cls, values: dict[str, float]) -> dict[str, float]:
+        for key, value in values.items():
+            if key in SHARES and value > 1:
+                raise ValueError(f"{key} = {value:g}: a share of 1 is meant, 0.77 for 77 %")
+        return values
 
 
 class _Name(Section):
@@ -87,13 +98,16 @@ def check_name(name: str, where: str) -> None:
         raise InputError(f"{where}: {'; '.join(map(_problem, error.errors()))}") from None
     if name.casefold() in RESERVED or name.casefold().endswith(".json"):
         raise InputError(f"{where}: name: taken by a file of the runner's own; choose another")
+    if len(name) > LONGEST_NAME:
+        raise InputError(f"{where}: name: {len(name)} letters; a folder's name holds {LONGEST_NAME} and a seed")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean '...'?" where a known name is like this one, else the known names."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f", did you mean '{near[0]}'?" if near else f"; known: {', '.join(known)}"
+    by_letters = {each.casefold(): each for each in reversed(known)}
+    near = difflib.get_close_matches(name.casefold(), by_letters, n=1, cutoff=0.5)
+    return f", did you mean '{by_letters[near[0]]}'?" if near else f"; known: {', '.join(known)}"
 
 
 def _section(values: Any, where: str) -> AblationRun:
@@ -111,9 +125,11 @@ def _check(name: str, run: AblationRun, runs: Mapping[str, AblationRun], where: 
     if run.against == name:
         raise InputError(f"{where}: against = {name}: a run is not compared with itself")
     for text in run.overrides:
-        key = text.partition("=")[0].strip()
+        key, _, value = (part.strip() for part in text.partition("="))
         if instead := NOT_OVERRIDES.get(key.partition(".")[0]):
             raise InputError(f"{where}: overrides: {text}: {instead}")
+        if key == "c1" and run.c1 is not None and _number(value) not in (None, run.c1):
+            raise InputError(f"{where}: c1 = {run.c1:g}, but its overrides say {text}; figure 3 would show it there")
     if 3 in run.figures:
         same = [other for other, each in runs.items() if 3 in each.figures and each.c1 == run.c1]
         if run.c1 is None or same != [name]:
@@ -121,8 +137,15 @@ def _check(name: str, run: AblationRun, runs: Mapping[str, AblationRun], where: 
             raise InputError(f"{where}: figures: 3 is drawn over c1, one run for each value; {what}")
 
 
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None  # the config's reader knows what it is
+
+
 def _problem(problem: Any) -> str:
-    key = ".".join(map(str, problem["loc"])) or "its value"
+    key = ".".join(str(part) for part in problem["loc"] if part != "[key]") or "its value"
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{key}'{nearest(key, AblationRun.model_fields)}"
-    return f"{key}: {problem['msg']}"
+    return f"{key}: {problem['msg'].removeprefix('Value error, ')}"

@@ -112,7 +112,9 @@ def interval(value: float, resampled: FloatArray, left_one_out: FloatArray, leve
     values = resampled[np.isfinite(resampled)]
     if not np.isfinite(value) or len(values) < LEAST_DEFINED * len(resampled):
         return Interval(_defined(value), n_resamples=len(values))
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    if len(values) < 2:  # one value has no spread, which is not the same as none
+        return Interval(value, n_resamples=len(values))
+    spread = float(values.std(ddof=1))
     if spread < _NO_SPREAD:  # all found, or none: resamples cannot say how far that carries
         return Interval(value, se=0.0, n_resamples=len(values))
     tails = student_tails(left_one_out, level)

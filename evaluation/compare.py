@@ -27,7 +27,7 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
     """
     from evaluation.bootstrap import units_of
     from evaluation.headline import Scoring
-    from evaluation.paired import paired_intervals
+    from evaluation.paired import paired_intervals, sized_as
     from evaluation.prediction_file import load, require_origin
     from evaluation.score import chosen_threshold, validation_pass
 
@@ -41,9 +41,10 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
         raise InputError(f"{second}: {rule}; evaluate both under one setting")
     scoring, notes = settings[0], [*passes[0].notes, *passes[1].notes]
     if settings[0].imgsz != settings[1].imgsz and scoring.eval.size_reference != "original":
-        scoring = replace(scoring, eval=scoring.eval.model_copy(update={"size_reference": "original"}))
+        passes[1] = replace(passes[1], results=sized_as(passes[0].results, passes[1].results))
         sides = f"{settings[0].imgsz} and {settings[1].imgsz}"
-        notes.append(f"The inputs' sides are {sides} px, so sizes are counted in the original frame's pixels.")
+        what = "input" if scoring.eval.size_reference == "input" else "HR target"
+        notes.append(f"The inputs' sides are {sides} px; B's sizes, too, are counted in pixels of A's {what}.")
     if resamples is not None:
         scoring = replace(scoring, eval=scoring.eval.model_copy(update={"resamples": resamples}))
     thresholds = [chosen_threshold(stored, validation_pass(stored), scoring) for stored in passes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,16 @@ def in_same_order(first: Sequence[FrameResult], second: Sequence[FrameResult]) -
         if not same_truth or a.group != b.group:
             raise InputError(f"frame {a.stem}: the two models were scored against different truth; evaluate both again")
     return ordered
+
+
+def sized_as(first: Sequence[FrameResult], second: Sequence[FrameResult]) -> list[FrameResult]:
+    """Return `second`, in the order of `first`, with sizes counted in pixels of its inputs (or HR targets).
+
+    Size cutoffs in input pixels mean another object at another input side; a comparison needs one meaning for both.
+    Raises InputError as `in_same_order` does.
+    """
+    ordered = in_same_order(first, second)
+    return [replace(b, input_size=a.input_size) for a, b in zip(first, ordered, strict=True)]
 
 
 def detectable(se: float | None) -> float | None:

@@ -259,7 +259,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("what", choices=("ablations",), help="what run_all_ablations.py left")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where it left it (default: results)")
-    parser.add_argument("--ablations", type=Path, default=Path("configs/ablations.yaml"), help="the registry")
+    parser.add_argument("--ablations", type=Path, default=Path("configs/ablations.yaml"),
+                        help="the registry (default: configs/ablations.yaml)")  # fmt: skip
     parser.add_argument("--out", type=Path, help="default: RESULTS/tables")
     arguments = parser.parse_args(argv)
     from evaluation.tables.rewrite import rewrite

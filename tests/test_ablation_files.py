@@ -27,6 +27,17 @@ def test_a_plan_is_read_back_and_before_the_first_there_is_none(tmp_path: Path) 
     assert (run.folders, run.overrides, run.needs) == ({0: "one/seed0"}, None, None)
 
 
+def test_a_plan_of_a_later_layout_is_not_taken_for_one_of_this(tmp_path: Path) -> None:
+    write_plan(tmp_path, json.dumps({"version": 2, "runs": {"one": RUN}}))
+    with pytest.raises(InputError, match=r"plan\.json: of version 2, this project reads version 1; use the one"):
+        read_plan(tmp_path)
+
+
+def test_seeds_stand_in_order_whichever_was_asked_for_first(tmp_path: Path) -> None:
+    write_plan(tmp_path, json.dumps({"runs": {"one": RUN | {"seeds": {"10": "b", "2": "a"}}}}))
+    assert list(read_plan(tmp_path)["one"].folders.items()) == [(2, "a"), (10, "b")]
+
+
 @pytest.mark.parametrize(
     ("text", "where"),
     [

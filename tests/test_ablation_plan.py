@@ -9,6 +9,7 @@ import pytest
 from ablation_samples import base_config, registry, write_result
 from conftest import PreparedSet
 
+from data_utils.ablation_files import read_plan
 from data_utils.ablation_registry import read_registry
 from data_utils.config import load_config
 from data_utils.errors import InputError
@@ -132,6 +133,21 @@ def test_the_plan_file_remembers_seeds_of_the_same_settings_alone(tiny_prepared:
     assert noted_runs["one"]["seeds"] == {"4": "one/seed4"}
     assert [noted_runs["three"][key] for key in ("dataset", "imgsz", "split")] == ["tiny", 64, 1]
     assert json.loads(path.read_text())["version"] == 1
+
+
+def test_the_plan_file_tells_what_the_command_asked_of_all_runs(tiny_prepared: PreparedSet, tmp_path: Path) -> None:
+    base = str(base_config(tiny_prepared, tmp_path))
+    runs = read_registry(registry(tmp_path, one={}, two={"epochs_times": 2}, three={}, four={}))
+    place = f"run.results_dir={tmp_path / 'results'}"
+    asks = (("one", 2, (place,)), ("two", 2, ()), ("three", 4, ()), ("four", 2, ("c1=5", place)))
+    for name, epochs, settings in asks:
+        asked = Asked(base, settings, epochs)
+        write_plan(make_plan(runs, [name], asked), runs, asked, tmp_path / "results")
+    planned = read_plan(tmp_path / "results")
+    assert planned["two"].epochs == planned["three"].epochs == 4
+    assert planned["one"].base == planned["two"].base  # twice the epochs of one command
+    assert len({planned[name].base for name in ("one", "three", "four")}) == 3
+    assert planned["four"].made_from == f"{base} c1=5"
 
 
 def test_a_torn_file_reads_as_empty(tmp_path: Path) -> None:

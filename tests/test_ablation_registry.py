@@ -70,6 +70,11 @@ def test_every_published_run_has_a_tolerance_and_every_comparison_a_partner() ->
         ({"plan": {}}, "run 'plan': name: taken by a file of the runner's own"),
         ({"a": {}, "a.json": {}}, "run 'a.json': name: taken"),
         ({"A": {}, "a": {}}, "run 'a' stands twice"),
+        ({"bad": {"paper": {"ap50": 77}}}, "run 'bad': paper: ap50 = 77: a share of 1 is meant"),
+        ({"bad": {"tolerance": {"ext_small": 3}}}, "run 'bad': tolerance: ext_small = 3: a share"),
+        ({"bad": {"paper": {"ap75": 0.5}}}, "run 'bad': paper.ap75: "),
+        ({"bad": {"c1": 0.5, "overrides": ["c1=5"]}}, "run 'bad': c1 = 0.5, but its overrides say c1=5"),
+        ({"b" * 201: {}}, "name: 201 letters"),
         ({1: {}, "1": {}}, "run '1' stands twice"),
     ],
 )
@@ -101,6 +106,14 @@ def test_a_bad_common_tolerance_is_not_blamed_on_a_run(tmp_path: Path) -> None:
     assert read_registry(tmp_path / "a.yaml")["a"].note == "2026-11-26"  # a date for YAML
 
 
+def test_what_stands_in_lists_is_one_line_and_large_costs_are_none_of_a_share(tmp_path: Path) -> None:
+    text = 'runs: {a: {note: "one\\n two", needs: "x\\ny", c1: 5, overrides: [c1=5.0], paper: {gflops: 8.2, ap50: 1}}}'
+    (tmp_path / "a.yaml").write_text(text)
+    run = read_registry(tmp_path / "a.yaml")["a"]
+    assert (run.note, run.needs) == ("one two", "x y")
+
+
 def test_the_nearest_name() -> None:
+    assert nearest("PLAIN", ["branch", "plain", "Plane"]) == ", did you mean 'plain'?"
     assert nearest("plian", ["plain", "branch"]) == ", did you mean 'plain'?"
     assert nearest("xyz", ["plain", "branch"]) == "; known: plain, branch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,12 @@ TIMES = ("images_per_s", "memory_gb")  # columns of log.csv that no two training
     ],
 )
 def test_the_exit_code_says_how_the_runs_stand(
-    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: Outcome, code: int
+    tiny_prepared: PreparedSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    second: Outcome,
+    code: int,
 ) -> None:
     def engine(jobs: tuple[Job, ...], report: ablation_local.Report) -> None:
         for job, outcome in zip(jobs, (Outcome("done"), second), strict=True):
@@ -46,7 +52,9 @@ def test_the_exit_code_says_how_the_runs_stand(
     monkeypatch.setattr(ablation_local, "run_locally", engine)
     asked = Asked(str(base_config(tiny_prepared, tmp_path)))
     runs = registry(tmp_path, one={}, two={"overrides": ["c2=1"]})
-    assert run_all(str(runs), "*", asked, Engine()) == code
+    assert run_all(str(runs), ["*"], asked, Engine()) == code
+    told = capsys.readouterr().out.splitlines()[-1].removeprefix("tables: ")  # as it can be typed
+    assert shlex.split(told)[-2:] == ["--ablations", str(runs)]
     summary = (tmp_path / "results" / "ablation_summary.csv").read_text()
     assert str(second) in summary
     assert set(read_saved_json(tmp_path / "results" / "ablations" / "plan.json")["runs"]) == {"one", "two"}
@@ -73,17 +81,17 @@ def test_what_was_finished_stays_so_in_the_results_of_a_command_that_came_less_f
     base = str(base_config(tiny_prepared, tmp_path))
     runs = str(registry(tmp_path, one={"overrides": ["c2=3"]}, two={}, same={"overrides": ["c2=7.5"]}))
     reached.append(4)
-    assert run_all(runs, "*", Asked(base, seeds=(0, 1)), Engine()) == 0
+    assert run_all(runs, ["*"], Asked(base, seeds=(0, 1)), Engine()) == 0
     whole = summary_of(tmp_path)
     assert {row["seeds"] for row in whole.values()} == {"2 of 2"}
     assert whole["same"]["state"] == "done"  # two and same are one training, spelt in two ways
     kept = (tmp_path / "results" / "ablations" / "two.json").read_bytes()
     reached.append(0)
     with pytest.raises(InterruptedRun):
-        run_all(runs, "*", Asked(base, seeds=(0, 1)), Engine())
+        run_all(runs, ["*"], Asked(base, seeds=(0, 1)), Engine())
     assert (tmp_path / "results" / "ablations" / "two.json").read_bytes() == kept
     reached.append(1)
-    assert run_all(runs, "one", Asked(base, seeds=(2,)), Engine()) == 0
+    assert run_all(runs, ["one"], Asked(base, seeds=(2,)), Engine()) == 0
     now = summary_of(tmp_path)
     assert list(now) == ["one", "two", "same"]
     assert now["one"]["seeds"] == "3 of 3"  # the tables' mean is over all three, too
@@ -94,8 +102,9 @@ def test_what_was_finished_stays_so_in_the_results_of_a_command_that_came_less_f
 @pytest.mark.parametrize(
     ("engine", "settings", "message"),
     [
-        (Engine("ray", None, 0), (), "--cpus 0, .*from 1 core"),
+        (Engine("ray", None, 0), (), "--cpus 0: .*from 1 core"),
         (Engine("local", "host:1"), (), "--address host:1: --engine ray alone"),
+        (Engine("local", None, 4), (), "^--cpus 4: --engine ray alone"),
         (Engine(), ("run.name=x",), "run.name=x: every run has a folder of its own"),
     ],
 )
@@ -103,18 +112,22 @@ def test_options_that_nothing_would_heed_are_refused(
     tmp_path: Path, engine: Engine, settings: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        run_all(str(registry(tmp_path, one={})), "*", Asked(settings=settings), engine)
+        run_all(str(registry(tmp_path, one={})), ["*"], Asked(settings=settings), engine)
 
 
 def test_other_settings_are_refused_before_anything_runs(
-    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
     runs = registry(tmp_path, one={})
     asked = Asked(str(base_config(tiny_prepared, tmp_path)), epochs=1)
     write_result(make_plan(read_registry(runs), ["one"], asked).jobs[0])
     with pytest.raises(InputError, match=r"holds this run with other settings \(epochs=1 then, epochs=2 now\)"):
-        run_all(str(runs), "*", replace(asked, epochs=2), Engine())
+        run_all(str(runs), ["*"], replace(asked, epochs=2), Engine())
+    assert run_all(str(runs), ["*"], replace(asked, epochs=2), Engine(), dry_run=True) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("would be refused: ")
+    assert "epochs=1 then, epochs=2 now" in told
 
 
 def test_a_device_that_is_absent_is_refused_before_anything_runs(
@@ -123,7 +136,7 @@ def test_a_device_that_is_absent_is_refused_before_anything_runs(
     monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
     asked = Asked(str(base_config(tiny_prepared, tmp_path)), device="cuda:99")
     with pytest.raises(InputError, match="--device cuda:99: PyTorch sees"):
-        run_all(str(registry(tmp_path, one={})), "*", asked, Engine())
+        run_all(str(registry(tmp_path, one={})), ["*"], asked, Engine())
 
 
 def test_results_that_cannot_be_written_are_found_first(
@@ -133,7 +146,7 @@ def test_results_that_cannot_be_written_are_found_first(
     base = base_config(tiny_prepared, tmp_path)
     (tmp_path / "results").write_text("a file where the folder belongs")
     with pytest.raises(OSError, match="results"):  # which ends the command in one line, see data_utils/errors.py
-        run_all(str(registry(tmp_path, one={})), "*", Asked(str(base)), Engine())
+        run_all(str(registry(tmp_path, one={})), ["*"], Asked(str(base)), Engine())
 
 
 @pytest.mark.integration

@@ -55,6 +55,13 @@ def test_the_least_p_is_that_of_the_measures_defined_on_every_split(runs, capsys
     assert "over 3 splits cannot give a p below 0.25" in capsys.readouterr().out
 
 
+def test_one_resample_is_no_spread_of_nothing(runs, capsys):
+    main([str(runs / "a1"), str(runs / "b1"), "--resamples", "1"])
+    out = capsys.readouterr().out
+    assert "without an interval" in out
+    assert "the same in every resample" not in out
+
+
 def test_what_cannot_be_compared_is_one_clear_line(runs):
     for arguments, message in (
         (["nowhere", str(runs / "b1")], "nowhere: no such run folder"),
@@ -67,18 +74,19 @@ def test_what_cannot_be_compared_is_one_clear_line(runs):
             main(arguments)
 
 
-def test_other_rules_are_refused_and_other_inputs_count_sizes_in_original_pixels(runs, capsys):
+def test_other_rules_are_refused_and_inputs_of_other_sides_count_sizes_in_the_firsts_pixels(runs, capsys):
     scoring = load(runs / "a1" / "predictions_best_set_test.jsonl").about["scoring"]
     strict = scoring | {"eval": scoring["eval"] | {"nms_iou": 0.3}}
     write_pass(runs / "b1", "test", results(1), weights="b", scoring=strict)
     with pytest.raises(InputError, match=r"eval.nms_iou = 0.3, but 0.7 for the first"):
         main([str(runs / "a1"), str(runs / "b1")])
     in_input = scoring | {"eval": scoring["eval"] | {"size_reference": "input"}}
+    larger = [replace(r, input_size=(9 * r.input_size[0], 9 * r.input_size[1])) for r in results(1)]
     write_pass(runs / "a1", "test", results(1), weights="a", scoring=in_input)
-    write_pass(runs / "b1", "test", results(1), weights="b", scoring=in_input | {"imgsz": 640})
+    write_pass(runs / "b1", "test", larger, weights="b", scoring=in_input | {"imgsz": 640})
     capsys.readouterr()
     main([str(runs / "a1"), str(runs / "b1")])
     out = capsys.readouterr().out
-    assert "sizes are counted in the original frame's pixels" in out
+    assert "B's sizes, too, are counted in pixels of A's input" in out
     assert "ap50_small: +0.000, the same in every resample" in out
     assert "This list has been scored" in out

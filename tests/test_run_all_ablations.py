@@ -25,7 +25,8 @@ def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProce
 
 
 def test_dry_run_lists_all_runs_and_only_narrows() -> None:
-    everything, some = command("--dry-run"), command("--dry-run", "--only", "sr_*", "--seeds", "0", "1", "1")
+    narrowed = ["--only", "sr_light", "sr_*", "c1=5", "--seeds", "0", "1", "1"]  # a setting is no pattern
+    everything, some = command("--dry-run"), command("--dry-run", *narrowed)
     assert everything.returncode == some.returncode == 0
     assert everything.stderr.startswith("all runs need: data/splits/split1/train.txt: no such split list")
     assert everything.stderr.count("\n") == 1
@@ -40,6 +41,8 @@ def test_dry_run_lists_all_runs_and_only_narrows() -> None:
     ("arguments", "message"),
     [
         (["--only", "sr_layer_48"], "sr_layer_48: matches no run of configs/ablations.yaml, did you mean 'sr_lay"),
+        (["--only", "plain", "brunch"], "--only brunch: matches no run of configs/ablations.yaml, did you mean"),
+        (["--only", "C1_0.5"], "did you mean 'c1_0.5'"),
         (["lro=0.1"], "unknown key 'lro', did you mean 'lrf'"),
         (["epochs=3"], "epochs=3: write --epochs 3"),
         (["seed=3"], "seed=3: write --seeds 3"),

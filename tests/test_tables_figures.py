@@ -68,8 +68,13 @@ def test_figures_without_any_result_show_what_was_published(tmp_path: Path, monk
         assert axes
 
 
-def test_a_registry_that_states_no_published_values_still_gives_figures(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("runs: {pretrain_coco: {figures: [5]}, mine: {figures: [3], c1: 2}}\n")
+def test_a_registry_that_states_no_published_values_gives_figures_that_name_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text("runs: {pretrain_coco: {figures: [5]}, mine: {figures: [3], c1: 0}}\n")
     study = Study(tmp_path, read_registry(tmp_path / "a.yaml"))
-    for draw in (figures.figure_3, figures.figure_5):
-        assert draw(study, tmp_path / "figure.png")
+    for number in (3, 5):
+        missing, axes = drawn(monkeypatch, study, number, tmp_path / "figure.png")
+        assert missing
+        assert not any("published" in label for ax in axes for label in ax.get_legend_handles_labels()[1])
+        assert "YOLOv5" not in axes[0].figure.get_suptitle()

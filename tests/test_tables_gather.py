@@ -147,3 +147,41 @@ def test_what_the_runs_were_made_on_is_said(saved: SavedStudy) -> None:
     elsewhere = SavedStudy(saved.folder, dataset="bccd", imgsz=320)
     elsewhere.add("plain")
     assert any("Not the paper's data" in line for line in study_of(elsewhere).about(["plain"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"epochs": 40}, False),  # of a plan without base: a run may train longer by its registry
+        ({"split": 2}, True),
+        ({"config": "configs/bccd.yaml"}, True),
+        ({"base": "a"}, False),  # nothing is known of the other's
+    ],
+)
+def test_runs_that_differ_in_more_than_overrides_are_compared_with_a_note(
+    saved: SavedStudy, changes: dict, told: bool
+) -> None:
+    saved.plan["branch"] |= changes
+    saved._write_plan()
+    study = study_of(saved)
+    assert study.difference("branch", "plain", "ap50") is not None
+    assert ("they differ in more than overrides" in str(study.notes_of(["branch"]))) == told
+
+
+def test_what_all_runs_of_a_command_were_asked_tells_two_commands_apart(saved: SavedStudy) -> None:
+    saved.plan["plain"] |= {"base": "a", "settings": ["run.workers=2", "c1=5"]}
+    saved.plan["branch"] |= {"base": "b", "settings": [], "epochs": 3}
+    saved._write_plan()
+    study = study_of(saved)
+    assert study.difference("branch", "plain", "ap50") is not None
+    assert study.notes_of(["branch"]) == [
+        "branch against plain: they differ in more than overrides (split 1, 640 px, 3 epochs, configs/train.yaml; "
+        "split 1, 640 px, 20 epochs, configs/train.yaml c1=5)."
+    ]
+    assert "settings configs/train.yaml c1=5." in study.about(["plain"])[0]
+
+
+def test_a_row_that_names_a_split_says_when_its_run_was_made_on_another(saved: SavedStudy) -> None:
+    saved.add("pretrain_coco", split=2)
+    told = study_of(saved).on_other_splits({"pretrain_coco": 1, "plain": 1, "never": 3})
+    assert told == ["pretrain_coco was run on split 2, not on split 1 as its row says."]

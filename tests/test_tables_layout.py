@@ -41,6 +41,15 @@ def test_markdown() -> None:
     assert len({line.replace("\\|", "").count("|") for line in lines if line.startswith("|")}) == 1
 
 
+def test_markdown_swallows_no_tag() -> None:
+    own = replace(TABLE, notes=["one <note> of 3 < 4, `cat <IN`", "<!-- x"])
+    lines = markdown([own], "<i>", "5 <b>").splitlines()
+    assert lines[:3] == ["# &lt;i>", "", "5 &lt;b>"]
+    assert "- one &lt;note> of 3 < 4, `cat <IN`" in lines
+    assert "- &lt;!-- x" in lines
+    assert any(line.startswith("| &lt;b> | - |") for line in lines)
+
+
 def test_a_table_that_is_none_of_the_papers_has_no_number() -> None:
     own = replace(TABLE, paper=None)
     assert "## a & b" in markdown([own], "Tables", "a legend").splitlines()
@@ -59,6 +68,14 @@ def test_html_escapes_and_colours() -> None:
     assert "http" not in text  # self-contained
 
 
+def test_html_colours_no_row_label() -> None:
+    own = replace(TABLE, rows=[["within_ring", "-", "outside", "-"], ["other[1]", "-", "-", "-"]])
+    text = page([replace(own, notes=["`cat <x`"])], "Tables", "a legend")
+    assert "<li><code>cat &lt;x</code></li>" in text
+    assert "<tr><td>within_ring</td><td>-</td><td class=\"outside\">outside</td>" in text
+    assert "<td>other[1]</td>" in text
+
+
 def test_latex_escapes_and_counts_columns() -> None:
     text = latex([TABLE])
     assert r"\begin{tabular}{lrrr}" in text
@@ -68,3 +85,19 @@ def test_latex_escapes_and_counts_columns() -> None:
     assert r"\par (a) needs C:\textbackslash{}x\_1 \{50 \%\}" in text
     assert r"\caption{a \& b (Table 4 of the paper)}" in text
     assert text.count("resizebox{") == text.count(r"\end{tabular}}") == 1  # closed where it was opened
+
+
+def test_latex_prints_signs_dashes_and_letters_its_fonts_lack() -> None:
+    own = replace(TABLE, rows=[["a-b", "-0.011 [-0.107, +0.061]", "-", "≥ 5"]], notes=["`--only x`, 2026-1-2, ü ę 日"])
+    text = latex([own])
+    assert r"a-b & $-$0.011 [$-$0.107, +0.061] & - & $\ge$ 5 \\" in text
+    assert r"\par '-{}-only x', 2026-1-2, ü e (U+65E5)" in text
+
+
+def test_latex_lets_paths_end_a_line_and_cuts_tables_that_are_higher_than_a_page() -> None:
+    rows = [[f"run{i}", "-", "-", "-"] for i in range(90)]
+    text = latex([replace(TABLE, rows=rows, notes=["in a/b"])])
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
+    assert [text.count(f"run{i} &") for i in range(90)] == [1] * 90
+    assert text.count(r"\caption{a \& b, continued (Table 4 of the paper)}") == 2
+    assert text.count(r"\par in a/\allowbreak{}b") == 1

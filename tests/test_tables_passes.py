@@ -37,8 +37,8 @@ def test_a_difference_is_taken_over_the_same_patients(saved: SavedStudy) -> None
     assert found is not None
     difference, by_seed = found
     pairs = zip(values(saved, "branch"), values(saved, "plain"), strict=True)
-    assert by_seed == pytest.approx([one - other for one, other in pairs])
-    assert difference.value == pytest.approx(sum(by_seed) / 2)
+    assert by_seed == pytest.approx({seed: one - other for seed, (one, other) in enumerate(pairs)})
+    assert difference.value == pytest.approx(sum(by_seed.values()) / 2)
     assert difference.value > 0
     same = study.difference("plain", "plain", "ap50")
     assert same is not None
@@ -94,14 +94,25 @@ def test_runs_and_seeds_scored_by_other_rules_are_not_compared(saved: SavedStudy
     )
 
 
-def test_sizes_counted_in_inputs_of_two_sides_are_not_compared(saved: SavedStudy) -> None:
+def test_a_difference_between_inputs_of_two_sides_counts_sizes_in_the_partners(saved: SavedStudy) -> None:
+    """Detections of both runs are the same in the end, and only the size of branch's inputs differs."""
+    expected = study_of(saved).difference("branch", "plain", "small")
     for seed in (0, 1):
         score_by(saved, "plain", seed, eval={"size_reference": "input"})
         score_by(saved, "branch", seed, eval={"size_reference": "input"}, imgsz=960)
+        for run, times in (("plain", 1), ("branch", 3)):  # at 3 times the side no box would be a small one
+            path = saved.evaluation(run, seed).with_name("predictions_best_test.jsonl")
+            head, *frames = map(json.loads, path.read_text().splitlines())
+            sized = [frame | {"input": [times * side for side in frame["size"]]} for frame in frames]
+            path.write_text("".join(json.dumps(line) + "\n" for line in (head, *sized)))
     study = study_of(saved)
-    assert study.difference("branch", "plain", "ap50") is not None
-    assert study.difference("branch", "plain", "small") is None
-    assert "sizes are counted in pixels of inputs of 960 and 640 px" in str(study.notes_of(["branch"]))
+    found = study.difference("branch", "plain", "small")
+    assert expected is not None
+    assert found == expected
+    assert study.notes_of(["branch"]) == [
+        "branch against plain: the difference counts sizes in pixels of plain's input, 640 px, the mean in its own, "
+        "960 px."
+    ]
 
 
 def test_each_file_is_read_and_each_oddity_told_once(saved: SavedStudy, monkeypatch: pytest.MonkeyPatch) -> None:

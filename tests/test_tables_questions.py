@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,12 @@ CLEAR = Interval(0.05, 0.01, 0.09, 0.02, 0.08)
     ],
 )
 def test_what_a_difference_shows(difference: tuple[Interval, list[float]] | None, words: str) -> None:
-    assert difference_words(difference)[1] == words
+    numbered = difference and (difference[0], dict(enumerate(difference[1])))
+    assert difference_words(numbered)[1] == words
 
 
 def test_the_difference_is_written_with_its_interval() -> None:
-    assert difference_words((CLEAR, [0.05] * 3))[0] == "+0.050 [+0.020, +0.080]"
+    assert difference_words((CLEAR, {0: 0.05}))[0] == "+0.050 [+0.020, +0.080]"
 
 
 def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
@@ -59,6 +61,15 @@ def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
     assert all(set(row) == set(ANSWER_COLUMNS) for row in own)
     branch = next(row for row in own if (row["run"], row["measure"]) == ("branch", "ap50"))
     assert (branch["seeds"], branch["shows"], branch["seconds"]) == (3, "higher", 90.0)
-    assert len(str(branch["by_seed"]).split()) == 3
+    by_seed = str(branch["by_seed"])  # "+0.1 -0.2" would be a formula for a spreadsheet
+    assert re.fullmatch(r"seed 0 \+0\.\d{4}, seed 1 \+0\.\d{4}, seed 2 \+0\.\d{4}", by_seed)
     gone = next(row for row in own if row["run"] == "target_random")
     assert (gone["mean"], gone["difference"], gone["shows"], gone["why"]) == (None, None, "not run", "needs a disk")
+
+
+def test_what_was_published_for_a_run_of_ones_own_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("runs: {mine: {paper: {ap50: 0.7, fps: 30}, note: x}, pretrain_coco: {}}\n")
+    SavedStudy(tmp_path).add("mine")
+    study = Study(tmp_path, read_registry(tmp_path / "a.yaml"))
+    (table,) = question_tables(study, answers(study))
+    assert table.notes[:2] == ["mine: x.", "mine: published ap50 0.7, fps 30."]

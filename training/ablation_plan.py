@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from data_utils.ablation_files import FOLDER, RESULT, STATE, PlannedRun, plan_path, read_plan, read_result
+from data_utils.ablation_files import FOLDER, RESULT, STATE, VERSION, PlannedRun, plan_path, read_plan, read_result
 from data_utils.ablation_registry import AblationRun
 from data_utils.atomic import write_text
 from data_utils.config import config_hash, load_config
@@ -152,7 +152,7 @@ def write_plan(plan: Plan, registry: Mapping[str, AblationRun], asked: Asked, re
 
     Raises InputError for a damaged plan: to write a new one over it would take every other run out of the tables.
     """
-    runs = read_plan(results_dir)
+    runs, base = read_plan(results_dir), load_config(asked.config_path, [*asked.settings, f"epochs={asked.epochs}"])
     for name, by_seed in plan.cells.items():
         first, before = next(iter(by_seed.values())), runs.get(name)
         config = first.config()
@@ -168,10 +168,12 @@ def write_plan(plan: Plan, registry: Mapping[str, AblationRun], asked: Asked, re
             imgsz=config.imgsz_lr,
             epochs=config.epochs,
             needs=first.needs,
+            base=job_key(base, first.split),
+            settings=list(asked.settings),
         )
     path = plan_path(results_dir)
     plain = {name: run.model_dump() for name, run in runs.items()}
-    write_text(path, json.dumps({"version": 1, "runs": plain}, indent=1) + "\n")
+    write_text(path, json.dumps({"version": VERSION, "runs": plain}, indent=1) + "\n")
     return path
 
 

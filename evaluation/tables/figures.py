@@ -33,7 +33,8 @@ def figure_3(study: Study, out_png: Path) -> list[str]:
         missing += [f"figure 3: {cell.why}" for cell in cells.values() if cell.mean is None]
     published = {c1: study.registry[name].paper for c1, name in PUBLISHED_SWEEP.items() if name in study.registry}
     points = {c1: paper["ap50"] for c1, paper in published.items() if "ap50" in paper}
-    axes.plot([*points], [*points.values()], "D", color=PAPER, mfc="none", label="published (Tables 4 and 6)")
+    if points:
+        axes.plot([*points], [*points.values()], "D", color=PAPER, mfc="none", label="published (Tables 4 and 6)")
     least = min((c1 for c1 in runs if c1), default=0.01)
     axes.set_xscale("symlog", linthresh=least, linscale=0.5)
     axes.set_xticks([*runs], [f"{c1:g}" for c1 in runs])
@@ -65,12 +66,14 @@ def figure_5(study: Study, out_png: Path) -> list[str]:
             axes.errorbar(price.mean, ap50.mean, yerr=ap50.sd or 0.0, fmt="o", color=OURS, capsize=3)
             labels.append((price.mean, ap50.mean, label, OURS))
         axes.set(xlabel=heading, ylabel="AP50", title=f"AP50 against {'speed' if cost == 'fps' else 'cost'}")
-        axes.plot([], [], "D", color=PAPER, mfc="none", label="published (RTX A6000)")
+        if any(colour == PAPER for *_, colour in labels):
+            axes.plot([], [], "D", color=PAPER, mfc="none", label="published (RTX A6000)")
         axes.plot([], [], "o", color=OURS, label="ours (this machine)")
         axes.margins(x=0.24, y=0.12)
         _write(axes, labels)
         _finish(axes)
-    figure.suptitle("Figure 5 (* another architecture than the paper's YOLOv5)", fontsize=11)
+    starred = any(LABELS.get(name, name).endswith("*") for name in runs)
+    figure.suptitle("Figure 5" + (" (* another architecture than the paper's YOLOv5)" if starred else ""), fontsize=11)
     _save(figure, out_png)
     return list(dict.fromkeys(missing))
 
@@ -102,7 +105,8 @@ def _write(axes: Axes, labels: Sequence[Label]) -> None:
 
 def _finish(axes: Axes) -> None:
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="best")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, loc="best")
 
 
 def _new(width: float, height: float) -> Any:

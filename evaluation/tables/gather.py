@@ -88,6 +88,14 @@ class Study:
         """Whether a run's input has the paper's side, on which GFLOPs depend."""
         return run in self.planned and self.planned[run].imgsz == PAPER_SIDE
 
+    def on_other_splits(self, splits: Mapping[str, int]) -> list[str]:
+        """Say which runs were made on another split than their rows name."""
+        return [
+            f"{run} was run on split {self.planned[run].split}, not on split {split} as its row says."
+            for run, split in splits.items()
+            if run in self.planned and self.planned[run].split != split
+        ]
+
     def notes_of(self, runs: Sequence[str]) -> list[str]:
         """Return what was odd about these runs, as far as they were asked for."""
         return list(dict.fromkeys(text for run, text in self._notes if run in runs))
@@ -98,7 +106,7 @@ class Study:
             self._measured[run, measure] = self._gather(run, measure)
         return self._measured[run, measure]
 
-    def difference(self, run: str, against: str, measure: str) -> tuple[Interval, list[float]] | None:
+    def difference(self, run: str, against: str, measure: str) -> tuple[Interval, dict[int, float]] | None:
         """Return `run` minus `against`, means over the seeds both have, with an interval over the same patients.
 
         Also returns the difference of each seed. None where a seed of either has no value, and, with a note, where the
@@ -106,6 +114,7 @@ class Study:
         """
         if self.measured(run, measure).mean is None or self.measured(against, measure).mean is None:
             return None  # the cells say why
+        self._note_other_base(run, against)
         return self._passes.difference(run, against, *MEASURES[measure])
 
     def results(self, run: str) -> dict[int, dict[str, Any]]:
@@ -128,13 +137,13 @@ class Study:
         plans = [self.planned[run] for run in runs]
         lines = sorted({
             f"Ours: {plan.dataset} split {plan.split}, {plan.imgsz} px, {plan.epochs} epochs, seeds "
-            f"{', '.join(map(str, sorted(plan.folders)))}, settings {plan.config}."
+            f"{', '.join(map(str, plan.folders))}, settings {plan.made_from}."
             for plan in plans
         })  # fmt: skip
         if any(plan.epochs != PAPER_EPOCHS for plan in plans):
             lines.append(f"The paper trained for {PAPER_EPOCHS} epochs.")
         if not all(map(self.on_paper_data, runs)):
-            lines.append("Not the paper's data (ENDO-LC, not public) or input side: differences say nothing about it.")
+            lines.append("Not the paper's data (ENDO-LC, not public) or input side: it is not tested by this.")
         return lines
 
     def _note(self, run: str, text: str) -> None:
@@ -186,6 +195,14 @@ class Study:
             self._note_change(run, folder, result, metrics)
         value = finite(metrics.get(key))
         return f"not defined: {key} on {data} (no such box)" if value is None else value
+
+    def _note_other_base(self, run: str, against: str) -> None:
+        """Note where two runs differ in more than their overrides, by what the commands asked of all runs."""
+        one, other = self.planned[run], self.planned[against]
+        known = one.base is not None and other.base is not None
+        if one.base != other.base if known else (one.split, one.config) != (other.split, other.config):
+            made = (f"split {its.split}, {its.imgsz} px, {its.epochs} epochs, {its.made_from}" for its in (one, other))
+            self._note(run, f"{run} against {against}: they differ in more than overrides ({'; '.join(made)}).")
 
     def _note_other_overrides(self, run: str) -> None:
         """Note where the registry has changed since the run was planned, or is not the one it was planned from."""

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 COLUMNS = ("published", "ours", "difference", "verdict")
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$",
-          ">": r"$>$", "|": r"$|$", "`": "'", **{special: f"\\{special}" for special in "&%_#${}"}}  # fmt: skip
+          ">": r"$>$", "|": r"$|$", "`": "'", "≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "−": "$-$",
+          "μ": r"$\mu$", **{special: f"\\{special}" for special in "&%_#${}"}}  # fmt: skip
+_LAST_LETTER = "\u017f"  # up to here LaTeX's own fonts have all letters but these; and, behind it, these signs
+_UNKNOWN_LETTERS, _KNOWN_SIGNS = "«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ", "–—‘’“”…€←→•™"
+_CONTINUED = ", continued"
+_LATEX_ROWS = 40  # of a table: more do not fit on a page
 _NEEDS = r"% Needs \usepackage{booktabs, graphicx}."
 # A table wider than the text is made as wide as it; \width is that of what is resized.
 _FITTED = r"\resizebox{\ifdim\width>\textwidth \textwidth\else\width\fi}{!}{%"
+_BREAK = r"/\allowbreak{}"  # a line may end within a path
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 100rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
 .wide { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
+table { border-collapse: separate; border-spacing: 0; font-variant-numeric: tabular-nums; width: 100% }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #e5e7eb; white-space: nowrap }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 11rem }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8rem; position: sticky; left: 0;
+  background: #fff }
 thead th { border-bottom: 2px solid #9ca3af; font-weight: 600 } thead tr:first-child th { border-bottom: 0 }
 thead th[colspan] { text-align: center }
 td small { color: #6b7280 } td { vertical-align: top }
@@ -85,13 +94,13 @@ def letter(index: int) -> str:
 
 def markdown(tables: Iterable[Laid], heading: str, legend: str) -> str:
     """Return the tables as Markdown; group headings are written into the column headings."""
-    parts = [f"# {heading}", legend]
+    parts = [f"# {_without_tags(heading)}", _without_tags(legend)]
     for table in tables:
         spans = [name for name, width in table.groups for _ in range(width)]
         headers = [f"{name}: {column}" if name else column for name, column in zip(spans, table.columns, strict=True)]
         lines = [[table.first, *headers], ["---", *(["---:"] * len(headers))], *table.rows]
         body = "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines)
-        parts += [f"## {table.heading}", body, "\n".join(f"- {note}" for note in _all_notes(table))]
+        parts += [f"## {table.heading}", body, "\n".join(f"- {_without_tags(note)}" for note in _all_notes(table))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -111,7 +120,16 @@ def page(tables: Iterable[Laid], heading: str, legend: str, figures: Sequence[tu
 
 def latex(tables: Iterable[Laid]) -> str:
     """Return the tables as LaTeX, for \\input; they need the packages booktabs and graphicx."""
-    return "\n".join([_NEEDS, *map(_latex_table, tables)])
+    return "\n".join([_NEEDS, *(_latex_table(part) for table in tables for part in _pages(table))])
+
+
+def _pages(table: Laid) -> Iterator[Laid]:
+    """Cut a table that is higher than a page into several; reasons and notes stand below the last."""
+    while len(table.rows) > _LATEX_ROWS:
+        yield replace(table, rows=table.rows[:_LATEX_ROWS], reasons=(), notes=())
+        following = table.title.removesuffix(_CONTINUED) + _CONTINUED
+        table = replace(table, title=following, rows=table.rows[_LATEX_ROWS:])
+    yield table
 
 
 def _all_notes(table: Laid) -> list[str]:
@@ -121,22 +139,33 @@ def _all_notes(table: Laid) -> list[str]:
 
 
 def _markdown_cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return _without_tags(text).replace("|", "\\|").replace("\n", " ")
+
+
+def _without_tags(text: str) -> str:
+    """Return `text` with the < that Markdown would read as a tag, and swallow, written out; in `code` it reads none."""
+    pieces = re.split(r"(`[^`]*`)", text)
+    return "".join(piece if i % 2 else re.sub(r"<(?=[A-Za-z/!?])", "&lt;", piece) for i, piece in enumerate(pieces))
 
 
 def _html_table(table: Laid) -> str:
     groups = "".join(f'<th colspan="{width}">{html.escape(name)}</th>' for name, width in table.groups)
     above = f"<tr><th></th>{groups}</tr>" if any(name for name, _ in table.groups) else ""
     columns = "".join(f"<th>{html.escape(column)}</th>" for column in (table.first, *table.columns))
-    rows = "\n".join(f"<tr>{''.join(map(_html_cell, row))}</tr>" for row in table.rows)
-    reasons = "".join(f"<li>{html.escape(why)}</li>" for why in table.reasons)
-    notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    labelled = ((f"<td>{html.escape(label)}</td>", map(_html_cell, cells)) for label, *cells in table.rows)
+    rows = "\n".join(f"<tr>{label}{''.join(cells)}</tr>" for label, cells in labelled)
+    reasons, notes = ("".join(map(_html_item, texts)) for texts in (table.reasons, table.notes))
     return (
         f"<h2>{html.escape(table.heading)}</h2>\n<div class=wide><table>\n<thead>{above}<tr>{columns}</tr></thead>\n"
         f"<tbody>\n{rows}\n</tbody></table></div>\n"
         + (f"<ol class=reasons>{reasons}</ol>\n" if reasons else "")
         + (f"<ul>{notes}</ul>" if notes else "")
     )
+
+
+def _html_item(text: str) -> str:
+    with_code = re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
+    return f"<li>{with_code}</li>"
 
 
 def _html_cell(text: str) -> str:
@@ -160,8 +189,8 @@ def _latex_table(table: Laid) -> str:
     above = [rf" & {groups} \\", rules] if any(name for name, _ in table.groups) else []
     lines = [
         r"\begin{table}",
-        rf"\caption{{{_escaped(table.caption)}}}",
-        r"\footnotesize",
+        rf"\caption{{{_escaped(table.caption)}}}\smallskip",
+        r"\footnotesize\raggedright",
         _FITTED,
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
@@ -171,7 +200,7 @@ def _latex_table(table: Laid) -> str:
         *map(_latex_row, table.rows),
         r"\bottomrule",
         r"\end{tabular}}",
-        *(rf"\par {_escaped(note)}" for note in _all_notes(table)),
+        *(rf"\par {_escaped(note).replace('/', _BREAK)}" for note in _all_notes(table)),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -182,4 +211,13 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    text = re.sub(r"(?<!\w)-(?=\d)", "−", text)
+    escaped = "".join(_LATEX.get(character) or _in_its_fonts(character) for character in text)
+    return re.sub(r"-(?=-)", "-{}", escaped)  # `--only` has two dashes, not a long one
+
+
+def _in_its_fonts(character: str) -> str:
+    """Return a character as it is, as its letter without marks, or as its number, whichever LaTeX can print."""
+    if (character <= _LAST_LETTER and character not in _UNKNOWN_LETTERS) or character in _KNOWN_SIGNS:
+        return character
+    return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or f"(U+{ord(character):04X})"

@@ -7,6 +7,7 @@ patients decide, the standard deviation how much the seed does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from data_utils.errors import InputError
 from data_utils.types import FloatArray
 from evaluation.bootstrap import Interval, Statistic, intervals, resample, units_of
 from evaluation.headline import Scoring, headline_statistics
-from evaluation.paired import in_same_order
+from evaluation.paired import in_same_order, sized_as
 from evaluation.prediction_file import StoredPass, load
 
 Statistics = tuple[dict[int, dict[str, Statistic]], int, Scoring]  # by seed, number of units, how it was scored
@@ -40,16 +41,20 @@ class Passes:
         mean, section = _mean_of([own[key] for own in statistics.values()]), scoring.eval
         return intervals({key: mean}, n_units, section.resamples, section.bootstrap_seed)[key]
 
-    def difference(self, run: str, against: str, data: str, key: str) -> tuple[Interval, list[float]] | None:
+    def difference(self, run: str, against: str, data: str, key: str) -> tuple[Interval, dict[int, float]] | None:
         """Return `run` minus `against` over the seeds both have, and that of each seed; see Study.difference."""
         one, other = self._statistics_of(run, data), self._statistics_of(against, data)
         if one is None or other is None:
             return None
-        (first, n_units, scoring), (second, _, _) = one, other
+        (first, n_units, scoring), (second, _, partners) = one, other
         seeds = [seed for seed in first if seed in second]
-        if problem := self._not_comparable((run, against), data, key, seeds):
+        if problem := self._not_comparable((run, against), data, seeds):
             self._note(run, f"{run} against {against}: no comparison ({problem}).")
             return None
+        if scoring.imgsz != partners.imgsz and scoring.eval.size_reference != "original" and key != "ap50":
+            first = self._sized_as(run, against, data, seeds)
+            self._note(run, f"{run} against {against}: the difference counts sizes in pixels of {against}'s input, "
+                            f"{partners.imgsz} px, the mean in its own, {scoring.imgsz} px.")  # fmt: skip
         if alone := sorted(first.keys() ^ second.keys()):
             there, gone = (", ".join(map(str, some)) for some in (seeds, alone))
             self._note(run, f"{run} against {against}: difference over seeds {there}; only one of them has {gone}.")
@@ -57,7 +62,7 @@ class Passes:
         section, ones = scoring.eval, np.ones((1, n_units))
         both = {"run": _mean_of(mine), "against": _mean_of(theirs)}
         means = resample(both, n_units, section.resamples, section.bootstrap_seed)
-        by_seed = [float((a(ones) - b(ones))[0]) for a, b in zip(mine, theirs, strict=True)]
+        by_seed = {seed: float((first[seed][key](ones) - second[seed][key](ones))[0]) for seed in seeds}
         return (means["run"] - means["against"]).interval(), by_seed
 
     def _statistics_of(self, run: str, data: str) -> Statistics | None:
@@ -91,7 +96,15 @@ class Passes:
         self._loaded[run, data] = passes
         return passes
 
-    def _not_comparable(self, runs: tuple[str, str], data: str, key: str, seeds: Sequence[int]) -> str | None:
+    def _sized_as(self, run: str, against: str, data: str, seeds: Sequence[int]) -> dict[int, dict[str, Statistic]]:
+        """Return a run's statistics with sizes counted in pixels of its partner's input, which the cutoffs fit."""
+        own, others = self._loaded[run, data], self._loaded[against, data]
+        assert own
+        assert others
+        like = others[seeds[0]].results
+        return _work_out({seed: replace(own[seed], results=sized_as(like, own[seed].results)) for seed in seeds})[0]
+
+    def _not_comparable(self, runs: tuple[str, str], data: str, seeds: Sequence[int]) -> str | None:
         """Return why two runs' seeds cannot be compared, patient by patient, or None."""
         if not seeds:
             return "no seed in common"
@@ -99,8 +112,6 @@ class Passes:
         first, second = (Scoring.from_dict(stored.about["scoring"]) for stored in (one, other))
         if rule := first.other_rule(second):
             return f"not scored by the same rules: {rule}"
-        if first.imgsz != second.imgsz and first.eval.size_reference != "original" and key != "ap50":
-            return f"sizes are counted in pixels of inputs of {first.imgsz} and {second.imgsz} px"
         try:
             in_same_order(one.results, other.results)
         except InputError as error:

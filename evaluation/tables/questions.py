@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from data_utils.ablation_registry import Measure
 from evaluation.bootstrap import Interval
 from evaluation.tables.cells import Cell, cell_of
 from evaluation.tables.gather import Study
@@ -32,6 +33,9 @@ NOTES = (
 )
 
 
+Difference = tuple[Interval, dict[int, float]]  # between means, and of each seed
+
+
 @dataclass(frozen=True)
 class Answer:
     """One measure of one run, and its difference from the run it is compared with, or None."""
@@ -39,7 +43,7 @@ class Answer:
     run: str
     against: str | None
     cell: Cell
-    difference: tuple[Interval, list[float]] | None
+    difference: Difference | None
     seconds: float | None
 
     def as_row(self) -> dict[str, object]:
@@ -48,10 +52,12 @@ class Answer:
         shows = difference_words(self.difference)[1] or ("" if cell.mean is not None else cell.verdict)
         return {
             **{"run": self.run, "against": self.against, "measure": cell.measure, "seeds": cell.n_seeds},
-            **{name: getattr(cell, name) for name in ("mean", "sd", "low", "high", "why")},
+            **{name: getattr(cell, name) for name in ("mean", "sd", "low", "high")},
             **{"difference": interval.value, "difference_low": interval.bca_low, "difference_high": interval.bca_high},
-            "by_seed": " ".join(f"{value:+.4f}" for value in self.difference[1]) if self.difference else "",
-            **{"shows": shows, "seconds": self.seconds},
+            "by_seed": ", ".join(f"seed {seed} {value:+.4f}" for seed, value in self.difference[1].items())
+            if self.difference
+            else "",
+            **{"shows": shows, "seconds": self.seconds, "why": " ".join(cell.why.split())},
         }
 
 
@@ -75,7 +81,7 @@ def question_tables(study: Study, found: Mapping[str, Sequence[Answer]]) -> list
     return [_table(study, title, own) for title, own in found.items()]
 
 
-def difference_words(difference: tuple[Interval, list[float]] | None) -> tuple[str, str]:
+def difference_words(difference: Difference | None) -> tuple[str, str]:
     """Return the difference with its interval, and what it shows, in words.
 
     A difference is called one only when the interval leaves 0 out and every one of at least three seeds agrees.
@@ -89,7 +95,7 @@ def difference_words(difference: tuple[Interval, list[float]] | None) -> tuple[s
     text = f"{interval.value:+.3f} [{interval.bca_low:+.3f}, {interval.bca_high:+.3f}]"
     if interval.bca_low <= 0 <= interval.bca_high:
         return text, "no evidence of a difference"
-    agreeing = sum((value > 0) == (interval.value > 0) and value != 0 for value in by_seed)
+    agreeing = sum((value > 0) == (interval.value > 0) and value != 0 for value in by_seed.values())
     if agreeing == len(by_seed) >= LEAST_SEEDS:
         return text, "higher" if interval.value > 0 else "lower"
     return text, f"not settled: {agreeing} of {len(by_seed)} seeds"
@@ -114,7 +120,14 @@ def _table(study: Study, title: str, own: Sequence[Answer]) -> Laid:
         rows.append([*row, "-" if seconds is None else f"{seconds / 60:.1f}"])
     columns = ["mean ± SD [interval]", "difference [interval]", "shows"]
     notes = [f"{name}: {study.registry[name].note}." for name in runs if study.registry[name].note]
-    odd = study.notes_of(runs)
+    notes += [_published(name, study.registry[name].paper) for name in runs if name not in PAPER_RUNS]
+    about = [*filter(None, notes), *study.about(runs), *study.notes_of(runs)]
     groups = [*((label, len(columns)) for label in MEASURES.values()), ("training", 1)]
     all_columns = [*columns * len(MEASURES), "minutes"]
-    return Laid(title, groups, all_columns, rows, reasons.found, [*notes, *study.about(runs), *odd, *NOTES], "run")
+    return Laid(title, groups, all_columns, rows, reasons.found, [*about, *NOTES], "run")
+
+
+def _published(name: str, paper: Mapping[Measure, float]) -> str:
+    """Say what a registry names as published for a run that no table of the paper shows."""
+    values = ", ".join(f"{measure} {value:g}" for measure, value in paper.items())
+    return f"{name}: published {values}." if values else ""

@@ -83,7 +83,7 @@ def _laid(study: Study, table: PaperTable, cells: list[list[Cell]]) -> Laid:
             row += [*cell.texts, reasons.mark(cell.verdict, cell.why)]
         rows.append(row)
     runs = list(dict.fromkeys(run for own in cells for cell in own for run in cell.runs))
-    notes = [*table.notes, *study.about(runs), *study.notes_of(runs)]
+    notes = [*table.notes, *study.about(runs), *study.on_other_splits(table.splits), *study.notes_of(runs)]
     groups = [(group, len(COLUMNS)) for group in table.groups]
     return Laid(table.title, groups, COLUMNS * len(groups), rows, reasons.found, notes, paper=table.number)
 
@@ -94,7 +94,7 @@ def _rows(table: PaperTable, cells: list[list[Cell]]) -> Iterator[dict[str, obje
             values = {name: getattr(cell, name) for name in ("measure", "published", "mean", "sd", "low", "high")}
             about = {"table": table.number, "row": label, "column": group, "runs": " ".join(cell.runs)}
             yield {**about, **values, "seeds": cell.n_seeds, "difference": cell.difference, "verdict": cell.verdict,
-                   "why": cell.why}  # fmt: skip
+                   "why": " ".join(cell.why.split())}  # fmt: skip
 
 
 def _caption(number: int, missing: list[str]) -> str:
