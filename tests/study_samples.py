@@ -17,8 +17,22 @@ from evaluation.headline import Scoring, headline_intervals
 from evaluation.prediction_file import prediction_path, store
 from evaluation.score import evaluation_path
 from evaluation.tables.gather import Study
+from evaluation.tables.layout import Laid
 
 SCORING = Scoring.of(load_config("configs/train.yaml", ["eval.resamples=50"]))
+TABLE = Laid(
+    title="a & b",
+    groups=[("AP50", 2), ("GFLOPs", 1)],
+    columns=["ours", "verdict", "ours"],
+    rows=[
+        ["sr_light | x", "0.800 ± 0.010 [0.700, 0.900]", "within tolerance", "8.1"],
+        ["<b>", "-", "not run (a)", "-"],
+    ],
+    reasons=["needs C:\\x_1 {50 %}"],
+    notes=["one <note>"],
+    first="run",
+    paper=4,
+)
 
 
 class SavedStudy:

@@ -1,25 +1,13 @@
-"""Tables as text: one laid-out table, written as Markdown, HTML, LaTeX; and all cells as CSV rows."""
+"""Tables as text: one laid-out table, written as Markdown and HTML; as LaTeX: latex.py."""
 
 from __future__ import annotations
 
 import html
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 COLUMNS = ("published", "ours", "difference", "verdict")
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$",
-          ">": r"$>$", "|": r"$|$", "`": "'", "≤": r"$\le$", "≥": r"$\ge$", "≈": r"$\approx$", "−": "$-$",
-          "μ": r"$\mu$", **{special: f"\\{special}" for special in "&%_#${}"}}  # fmt: skip
-_LAST_LETTER = "\u017f"  # up to here LaTeX's own fonts have all letters but these; and, behind it, these signs
-_UNKNOWN_LETTERS, _KNOWN_SIGNS = "«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ", "–—‘’“”…€←→•™"
-_CONTINUED = ", continued"
-_LATEX_ROWS = 40  # of a table: more do not fit on a page
-_NEEDS = r"% Needs \usepackage{booktabs, graphicx}."
-# A table wider than the text is made as wide as it; \width is that of what is resized.
-_FITTED = r"\resizebox{\ifdim\width>\textwidth \textwidth\else\width\fi}{!}{%"
-_BREAK = r"/\allowbreak{}"  # a line may end within a path
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 100rem; margin: 2rem auto; padding: 0 1rem; color: #1f2937 }
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
@@ -66,6 +54,12 @@ class Laid:
         """Its title where the document has table numbers of its own."""
         return self.title if self.paper is None else f"{self.title} (Table {self.paper} of the paper)"
 
+    @property
+    def below(self) -> list[str]:
+        """Reasons with their letters, then notes, each on one line."""
+        lettered = (f"({letter(i)}) {why}" for i, why in enumerate(self.reasons))
+        return [" ".join(note.split()) for note in (*lettered, *self.notes)]
+
 
 @dataclass
 class Reasons:
@@ -100,7 +94,7 @@ def markdown(tables: Iterable[Laid], heading: str, legend: str) -> str:
         headers = [f"{name}: {column}" if name else column for name, column in zip(spans, table.columns, strict=True)]
         lines = [[table.first, *headers], ["---", *(["---:"] * len(headers))], *table.rows]
         body = "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in lines)
-        parts += [f"## {table.heading}", body, "\n".join(f"- {_without_tags(note)}" for note in _all_notes(table))]
+        parts += [f"## {table.heading}", body, "\n".join(f"- {_without_tags(note)}" for note in table.below)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -116,26 +110,6 @@ def page(tables: Iterable[Laid], heading: str, legend: str, figures: Sequence[tu
     body = "\n".join([f"<h1>{title}</h1>", f"<p>{html.escape(legend)}</p>", *parts])
     head += f"<style>{STYLE}</style>"
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
-
-
-def latex(tables: Iterable[Laid]) -> str:
-    """Return the tables as LaTeX, for \\input; they need the packages booktabs and graphicx."""
-    return "\n".join([_NEEDS, *(_latex_table(part) for table in tables for part in _pages(table))])
-
-
-def _pages(table: Laid) -> Iterator[Laid]:
-    """Cut a table that is higher than a page into several; reasons and notes stand below the last."""
-    while len(table.rows) > _LATEX_ROWS:
-        yield replace(table, rows=table.rows[:_LATEX_ROWS], reasons=(), notes=())
-        following = table.title.removesuffix(_CONTINUED) + _CONTINUED
-        table = replace(table, title=following, rows=table.rows[_LATEX_ROWS:])
-    yield table
-
-
-def _all_notes(table: Laid) -> list[str]:
-    """Return reasons with their letters, then notes, each on one line."""
-    lettered = (f"({letter(i)}) {why}" for i, why in enumerate(table.reasons))
-    return [" ".join(note.split()) for note in (*lettered, *table.notes)]
 
 
 def _markdown_cell(text: str) -> str:
@@ -174,50 +148,3 @@ def _html_cell(text: str) -> str:
     if text.endswith("]"):  # an interval: on a line of its own
         shown = "{}<br><small>[{}</small>".format(*map(str.strip, shown.split("[", 1)))
     return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"
-
-
-def _latex_table(table: Laid) -> str:
-    spans, at = [], 2
-    for _, width in table.groups:
-        spans.append((at, at + width - 1))
-        at += width
-    groups = " & ".join(
-        rf"\multicolumn{{{width}}}{{c}}{{{_escaped(name)}}}" if name else " & " * (width - 1)
-        for name, width in table.groups
-    )
-    rules = " ".join(rf"\cmidrule(lr){{{a}-{b}}}" for a, b in spans)
-    above = [rf" & {groups} \\", rules] if any(name for name, _ in table.groups) else []
-    lines = [
-        r"\begin{table}",
-        rf"\caption{{{_escaped(table.caption)}}}\smallskip",
-        r"\footnotesize\raggedright",
-        _FITTED,
-        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-        r"\toprule",
-        *above,
-        _latex_row([table.first, *table.columns]),
-        r"\midrule",
-        *map(_latex_row, table.rows),
-        r"\bottomrule",
-        r"\end{tabular}}",
-        *(rf"\par {_escaped(note).replace('/', _BREAK)}" for note in _all_notes(table)),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
-
-
-def _escaped(text: str) -> str:
-    text = re.sub(r"(?<!\w)-(?=\d)", "−", text)
-    escaped = "".join(_LATEX.get(character) or _in_its_fonts(character) for character in text)
-    return re.sub(r"-(?=-)", "-{}", escaped)  # `--only` has two dashes, not a long one
-
-
-def _in_its_fonts(character: str) -> str:
-    """Return a character as it is, as its letter without marks, or as its number, whichever LaTeX can print."""
-    if (character <= _LAST_LETTER and character not in _UNKNOWN_LETTERS) or character in _KNOWN_SIGNS:
-        return character
-    return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or f"(U+{ord(character):04X})"

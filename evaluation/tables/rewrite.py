@@ -12,7 +12,8 @@ from data_utils.errors import InputError
 from evaluation.tables.cells import Cell, cell_of
 from evaluation.tables.figures import figure_3, figure_5
 from evaluation.tables.gather import Study
-from evaluation.tables.layout import COLUMNS, Laid, Reasons, latex, markdown, page
+from evaluation.tables.latex import latex
+from evaluation.tables.layout import COLUMNS, Laid, Reasons, markdown, page
 from evaluation.tables.published import TABLES, PaperTable
 from evaluation.tables.questions import ANSWER_COLUMNS, answers, question_tables
 from evaluation.tables.trainings import TRAINING_COLUMNS, trainings
