@@ -39,7 +39,9 @@ def test_a_training_has_its_best_epoch_and_its_test(saved: SavedStudy) -> None:
         "plain", 0, "lesions", 640, 3, 2, 90.0,
     ]  # fmt: skip
     assert [first[key] for key in ("val_ap50", "val_small", "val_psnr")] == [0.5, 0.25, 21.5]
-    assert (first["test_ap50"], first["test_map50_95"]) == (metrics["ap50"], metrics["map50_95"])
+    assert [first[key] for key in ("test_ap50", "test_map50_95", "gflops")] == [
+        metrics[key] for key in ("ap50", "map50_95", "gflops")
+    ]
 
 
 @pytest.mark.parametrize("log", ["", "epoch,ap50\n", "ap50\n0.5\n", "epoch,ap50\n1,0.5\n"])

@@ -13,14 +13,15 @@ from evaluation.tables.gather import Study
 
 VALIDATION = {"val_ap50": "ap50", "val_small": "ap50_small", "val_psnr": "psnr"}  # column -> that of log.csv
 TEST = {"test_ap50": "ap50", "test_small": "ap50_small", "test_medium": "ap50_medium", "test_large": "ap50_large",
-        "test_map50_95": "map50_95"}  # fmt: skip
+        "test_map50_95": "map50_95", "gflops": "gflops"}  # fmt: skip
 TRAINING_COLUMNS = ("run", "seed", "dataset", "imgsz", "epochs", "best_epoch", *VALIDATION, *TEST, "seconds", "why")
 
 
 def trainings(study: Study) -> Iterator[dict[str, Any]]:
     """Yield a row of `TRAINING_COLUMNS` for each run that the registry names and each seed that was asked for.
 
-    PSNR in dB; seconds of training, None of one that was resumed; why: what is missing, where a training has no result.
+    PSNR in dB; GFLOPs of what remains at inference, at the run's side; seconds of training, None of one that was
+    resumed; why: what is missing, where a training has no result.
     Runs of equal settings are one training and have the same numbers.
     """
     for run in study.registry:
