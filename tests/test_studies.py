@@ -216,14 +216,21 @@ def test_scoring_is_as_fast_as_promised(repo_root: Path) -> None:
     assert f"all headline numbers, {study['seconds']:.1f} s" in readme
 
 
-def shows_the_study(text: str, folder: Path) -> dict[str, str]:
-    """Hold a table of runs against the study's files; return what it says of small objects, by run."""
-    rows, trained = rows_of(folder / "questions.csv"), rows_of(folder / "runs.csv")
+def interval_of(row: dict[str, str]) -> str:
+    """Return a difference as the README writes it."""
+    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(
+        *(float(row[key]) for key in ("difference", "difference_low", "difference_high"))
+    )
+
+
+def shows_the_study(text: str, trainings: Path) -> dict[str, str]:
+    """Hold a table of runs against the study's files; return what it says of small objects, by run that was made."""
+    trained = rows_of(trainings)
+    rows = [row for row in rows_of(trainings.with_name("questions.csv")) if row["mean"]]
     for row in rows:
         shown = f"{float(row['mean']):.3f}" + (f" ± {float(row['sd']):.3f}" if row["sd"] else "")
         if row["difference"]:
-            keys = ("difference", "difference_low", "difference_high")
-            shown += " | {:+.3f} [{:+.3f}, {:+.3f}]".format(*(float(row[key]) for key in keys))
+            shown += f" | {interval_of(row)}"
         line = next(line for line in text.splitlines() if f"(`{row['run']}`)" in line)
         assert shown in line, row
         column = {"ap50": "test_ap50", "small": "test_small"}[row["measure"]]
@@ -236,20 +243,39 @@ def shows_the_study(text: str, folder: Path) -> dict[str, str]:
 def test_the_readme_has_the_study_of_the_branch_from_random_weights(repo_root: Path) -> None:
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     folder = repo_root / "results/studies/bccd_random"
-    small = shows_the_study(readme, folder)
-    assert small == {"plain": "", **dict.fromkeys(("branch", "random_target", "light"), "no evidence of a difference")}
-    search = {row["run"]: row for row in rows_of(folder / "search.csv") if row["epoch"] == "60"}
-    found = [f"{float(search[run]['ap50_small']):.3f}" for run in ("branch", "plain")]
-    assert "{} against {}".format(*found) in readme
+    shows = shows_the_study(readme, folder / "trainings.csv")
+    without = {"plain_longer", "plain_larger_input", "plain_p2"}
+    branches = {"branch", "branch_taps_2_4", "random_target", "hr_geometry_none", "light", "deep"}
+    assert shows == {
+        "plain": "", **dict.fromkeys(branches, "no evidence of a difference"), **dict.fromkeys(without, "higher")
+    }  # fmt: skip
+    small = {row["run"]: row for row in rows_of(folder / "questions.csv") if row["measure"] == "small" and row["mean"]}
+    assert all(interval_of(small[run]) in readme for run in ("branch", *without))
+    trained = rows_of(folder / "trainings.csv")
+    for run in ("plain", "branch", *without):
+        seconds = statistics.mean(float(row["seconds"]) for row in trained if row["run"] == run and row["seconds"])
+        assert f"{seconds:.0f} s" in readme
+    gflops = {row["run"]: f"{float(row['gflops']):.2f}" for row in trained}
+    assert "{} and {} GFLOPs a frame".format(*(gflops[run] for run in ("plain_p2", "plain_larger_input"))) in readme
+    assert f"where the others take {gflops['plain']};" in readme
+    search = {row["run"]: f"{float(row['ap50_small']):.3f}" for row in rows_of(folder / "search.csv")}  # the last epoch
+    assert f"small AP50 {search['plain']} without, {search['branch']} with the branch at c1 5" in readme
+    assert f"{search['branch_c1_20']} at c1 20 and {search['branch_taps_2_4']} at c1 5 with taps 2 and 4" in readme
+    assert max(search, key=lambda run: float(search[run])) == "branch_taps_2_4"
+
+
+def test_the_readme_has_the_exploratory_run_on_vocalfolds(repo_root: Path) -> None:
+    rows = rows_of(repo_root / "results/studies/vocalfolds/questions.csv")
+    ap50 = {row["run"]: row for row in rows if row["measure"] == "ap50" and row["mean"]}
+    shown = f"AP50 {float(ap50['plain']['mean']):.3f} without and {float(ap50['branch']['mean']):.3f} with the branch"
+    assert f"{shown}, {interval_of(ap50['branch'])} over blocks" in (repo_root / "README.md").read_text("utf-8")
 
 
 def test_the_earlier_study_of_the_branch_and_its_controls_stands_beside_its_files(repo_root: Path) -> None:
     text = (repo_root / "results/studies/blood_cells.md").read_text(encoding="utf-8")
-    small = shows_the_study(text, repo_root / "results/studies/bccd_controls")
+    small = shows_the_study(text, repo_root / "results/studies/bccd_controls/runs.csv")
     assert [small[run] for run in ("branch", "plain_longer")] == ["no evidence of a difference", "higher"]
     assert {"random_target", "hr_geometry_none", "light"} <= set(small)
-    readme = (repo_root / "README.md").read_text(encoding="utf-8")
-    for row in rows_of(repo_root / "results/studies/bccd_controls/questions.csv"):
-        if row["measure"] == "small" and row["run"] in ("branch", "plain_longer"):
-            low, high = float(row["difference_low"]), float(row["difference_high"])
-            assert f"{float(row['difference']):+.3f} [{low:+.3f}, {high:+.3f}]" in readme
+    rows = rows_of(repo_root / "results/studies/bccd_controls/questions.csv")
+    multi_scale = next(row for row in rows if (row["run"], row["measure"]) == ("plain_multi_scale", "small"))
+    assert f"multi-scale training ({interval_of(multi_scale)}" in (repo_root / "README.md").read_text("utf-8")
