@@ -15,9 +15,8 @@ from typing import Any
 from data_utils.ablation_files import FOLDER, RESULT, STATE, PlannedRun, read_plan, read_result
 from data_utils.ablation_registry import EXTERNAL, AblationRun
 from data_utils.saved_json import finite, read_saved_json
-from evaluation.bootstrap import Interval
 from evaluation.paper import PAPER_DATASET, PAPER_SIDE
-from evaluation.tables.passes import Passes
+from evaluation.tables.passes import Difference, Passes
 
 # measure -> (data it is taken on, its name among an evaluation's metrics)
 MEASURES = {
@@ -67,6 +66,7 @@ class Study:
     def __init__(self, results_dir: Path, registry: Mapping[str, AblationRun]) -> None:
         self.folder, self.results_dir, self.registry = results_dir / FOLDER, results_dir, registry
         self._notes: dict[tuple[str, str], None] = {}  # (run, what was odd), each once
+        self._results: dict[str, dict[int, dict[str, Any]]] = {}
         self._measured: dict[tuple[str, str], Measured] = {}
         self._passes = Passes(self._evaluations, self._note)
 
@@ -106,7 +106,7 @@ class Study:
             self._measured[run, measure] = self._gather(run, measure)
         return self._measured[run, measure]
 
-    def difference(self, run: str, against: str, measure: str) -> tuple[Interval, dict[int, float]] | None:
+    def difference(self, run: str, against: str, measure: str) -> Difference | None:
         """Return `run` minus `against`, means over the seeds both have, with an interval over the same patients.
 
         Also returns the difference of each seed. None where a seed of either has no value, and, with a note, where the
@@ -119,11 +119,22 @@ class Study:
 
     def results(self, run: str) -> dict[int, dict[str, Any]]:
         """Return the result of each seed asked for; empty where it is missing, damaged or of other settings."""
-        return {seed: self._result(run, folder) for seed, folder in self._folders(run).items()}
+        if run not in self._results:
+            self._results[run] = {seed: self._result(run, folder) for seed, folder in self._folders(run).items()}
+        return self._results[run]
 
     def why_not(self, run: str, seed: int) -> str:
-        """Say why a seed that was asked for has no result."""
-        return self._why_not(run, self.planned[run].folders[seed])
+        """Say in one line why a seed that was asked for has no result."""
+        planned = self.planned[run]
+        state = read_saved_json(self.folder / planned.folders[seed] / STATE)
+        name = state.get("state")
+        if not state or state.get("key") != planned.key:
+            why = f"needs {planned.needs}" if planned.needs else "not begun"
+        elif name in ("needs", "stopped", "failed"):
+            why = f"{name}{' ' if name == 'needs' else ': '}{state.get('why', '')}"
+        else:
+            why = "not finished: the same command goes on with it"
+        return " ".join(why.split())
 
     def seconds(self, run: str) -> float | None:
         """Return the mean training time over the seeds that were trained in one go."""
@@ -161,7 +172,7 @@ class Study:
             return Measured(missing={0: known})
         self._note_other_overrides(run)
         data, key = MEASURES[measure]
-        values = {seed: self._value(run, folder, data, key) for seed, folder in self._folders(run).items()}
+        values = {seed: self._value(run, seed, data, key) for seed in self._folders(run)}
         by_seed = {seed: value for seed, value in values.items() if not isinstance(value, str)}
         missing = {seed: value for seed, value in values.items() if isinstance(value, str)}
         ran = any(self.results(run).values())
@@ -180,11 +191,11 @@ class Study:
         files = {seed: result.get("evaluations", {}).get(data) for seed, result in self.results(run).items()}
         return {seed: None if file is None else self.results_dir / file for seed, file in files.items()}
 
-    def _value(self, run: str, folder: str, data: str, key: str) -> float | str:
+    def _value(self, run: str, seed: int, data: str, key: str) -> float | str:
         """Return one seed's value, or why there is none."""
-        result = self._result(run, folder)
+        result, folder = self.results(run)[seed], self._folders(run)[seed]
         if not result:
-            return self._why_not(run, folder)
+            return self.why_not(run, seed)
         if data not in result["evaluations"]:
             return f"no external set: dataset.external.{data} is not in the settings"
         path = self.results_dir / result["evaluations"][data]
@@ -216,13 +227,3 @@ class Study:
         then, now = finite(result.get("ap50")), finite(metrics.get("ap50"))
         if then is not None and now is not None and abs(now - then) > SHOWN:
             self._note(run, f"{run}: {folder} was evaluated again by other rules: AP50 {now:.3f}, {then:.3f} before.")
-
-    def _why_not(self, run: str, folder: str) -> str:
-        state = read_saved_json(self.folder / folder / STATE)
-        if not state or state.get("key") != self.planned[run].key:
-            needs = self.planned[run].needs
-            return f"needs {needs}" if needs else "not begun"
-        name = state.get("state")
-        if name in ("needs", "stopped", "failed"):
-            return f"{name}{' ' if name == 'needs' else ': '}{state.get('why', '')}"
-        return "not finished: the same command goes on with it"

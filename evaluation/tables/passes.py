@@ -20,6 +20,7 @@ from evaluation.paired import in_same_order, sized_as
 from evaluation.prediction_file import StoredPass, load
 
 Statistics = tuple[dict[int, dict[str, Statistic]], int, Scoring]  # by seed, number of units, how it was scored
+Difference = tuple[Interval, dict[int, float]]  # between means over seeds, and of each seed
 Files = Callable[[str, str], Mapping[int, Path | None]]  # run, data -> each seed's evaluation
 Note = Callable[[str, str], None]  # run, what is odd about it
 
@@ -41,7 +42,7 @@ class Passes:
         mean, section = _mean_of([own[key] for own in statistics.values()]), scoring.eval
         return intervals({key: mean}, n_units, section.resamples, section.bootstrap_seed)[key]
 
-    def difference(self, run: str, against: str, data: str, key: str) -> tuple[Interval, dict[int, float]] | None:
+    def difference(self, run: str, against: str, data: str, key: str) -> Difference | None:
         """Return `run` minus `against` over the seeds both have, and that of each seed; see Study.difference."""
         one, other = self._statistics_of(run, data), self._statistics_of(against, data)
         if one is None or other is None:

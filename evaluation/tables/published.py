@@ -53,15 +53,14 @@ def _by_run(measures: tuple[str, ...], *rows: tuple[str, str]) -> tuple[tuple[st
 
 def _splits() -> tuple[tuple[str, tuple[Source, ...]], ...]:
     """Return Table 10: a row for each measure and split, then means, with a cell for each of the two models."""
-    models = OVER_SPLITS
     labels = {"ap50": "test", "ext_small": "external, small", "ext_medium": "external, medium"}
     rows: list[tuple[str, tuple[Source, ...]]] = []
     for measure, label in labels.items():
         for split in range(3):
-            rows.append((f"{label}, split {split + 1}", tuple(((runs[split], measure),) for runs in models)))
+            rows.append((f"{label}, split {split + 1}", tuple(((runs[split], measure),) for runs in OVER_SPLITS)))
     means = {"test, mean": ("ap50",), "external, mean over sizes": ("ext_small", "ext_medium")}
     for label, measures in means.items():
-        rows.append((label, tuple(tuple((run, m) for m in measures for run in runs) for runs in models)))
+        rows.append((label, tuple(tuple((run, m) for m in measures for run in runs) for runs in OVER_SPLITS)))
     return tuple(rows)
 
 

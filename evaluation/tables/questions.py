@@ -10,6 +10,7 @@ from evaluation.bootstrap import Interval
 from evaluation.tables.cells import Cell, cell_of
 from evaluation.tables.gather import Study
 from evaluation.tables.layout import Laid, Reasons
+from evaluation.tables.passes import Difference
 from evaluation.tables.published import TABLES
 
 GROUPS = {
@@ -33,9 +34,6 @@ NOTES = (
 )
 
 
-Difference = tuple[Interval, dict[int, float]]  # between means, and of each seed
-
-
 @dataclass(frozen=True)
 class Answer:
     """One measure of one run, and its difference from the run it is compared with, or None."""
@@ -52,12 +50,12 @@ class Answer:
         shows = difference_words(self.difference)[1] or ("" if cell.mean is not None else cell.verdict)
         return {
             **{"run": self.run, "against": self.against, "measure": cell.measure, "seeds": cell.n_seeds},
-            **{name: getattr(cell, name) for name in ("mean", "sd", "low", "high")},
+            **{name: getattr(cell, name) for name in ("mean", "sd", "low", "high", "why")},
             **{"difference": interval.value, "difference_low": interval.bca_low, "difference_high": interval.bca_high},
             "by_seed": ", ".join(f"seed {seed} {value:+.4f}" for seed, value in self.difference[1].items())
             if self.difference
             else "",
-            **{"shows": shows, "seconds": self.seconds, "why": " ".join(cell.why.split())},
+            **{"shows": shows, "seconds": self.seconds},
         }
 
 

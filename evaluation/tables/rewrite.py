@@ -95,7 +95,7 @@ def _rows(table: PaperTable, cells: list[list[Cell]]) -> Iterator[dict[str, obje
             values = {name: getattr(cell, name) for name in ("measure", "published", "mean", "sd", "low", "high")}
             about = {"table": table.number, "row": label, "column": group, "runs": " ".join(cell.runs)}
             yield {**about, **values, "seeds": cell.n_seeds, "difference": cell.difference, "verdict": cell.verdict,
-                   "why": " ".join(cell.why.split())}  # fmt: skip
+                   "why": cell.why}  # fmt: skip
 
 
 def _caption(number: int, missing: list[str]) -> str:
