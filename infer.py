@@ -18,7 +18,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
     parser.add_argument("--backend", default="auto", help="auto (by ending), torch, onnx, openvino or torchscript")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16", "fp16"),
-                        help="of a checkpoint; auto: half where the device has it")  # fmt: skip
+                        help="of a checkpoint; auto: fp32 on a CPU, half where a GPU has it")  # fmt: skip
     parser.add_argument("--save", action="store_true", help="write annotated copies; on unless another output is asked")
     parser.add_argument("--save-txt", action="store_true", help="write a YOLO label file for each frame")
     parser.add_argument("--save-json", action="store_true", help="write a line of JSON for each frame")
@@ -40,7 +40,7 @@ def main() -> None:
 
     limit_spinning()  # before torch is imported, should it be: decoding and encoding want the cores, too
     from deployment.inference import InferenceRun
-    from deployment.run_setup import open_files, open_predictor, run_options
+    from deployment.run_setup import describe_backend, open_files, open_predictor, run_options
     from deployment.sources import find_sources
 
     out_dir = Path(arguments.out)
@@ -49,6 +49,7 @@ def main() -> None:
     predictor, options = open_predictor(arguments, options, one_at_a_time=sources.camera is not None)
     saving = arguments.save or not (arguments.show or arguments.save_txt or arguments.save_json)
     files = open_files(arguments, out_dir, predictor.backend.names)
+    print(describe_backend(predictor.backend), flush=True)
     run = InferenceRun(predictor, out_dir if saving else None, options, files)
     print("\n".join(run.run(sources).lines()))
 

@@ -155,17 +155,19 @@ def describe_machine() -> list[str]:
         import torch
     except (ImportError, OSError):
         return [*lines, "PyTorch      cannot be imported, so devices are not known"]
-    native_bf16 = torch.cpu._is_avx512_bf16_supported()
+    from models import hardware
+
+    amx, bf16 = hardware.cpu_has_amx_tiles(), hardware.cpu_has_bf16()
     lines += [
         f"PyTorch      {torch.__version__}, {torch.get_num_threads()} threads, bf16 on the CPU: "
-        f"{'native' if native_bf16 else 'emulated, so fp32 is used'}",
+        f"{'AMX tiles, training uses it' if amx else 'slower than fp32, which is used' if bf16 else 'none'}",
     ]
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
         lines.append(f"cuda:{index}       {device.name}, {device.total_memory / 2**30:.0f} GiB")
     if not torch.cuda.is_available():
         lines.append("CUDA         none")
-    lines.append(f"MPS          {'available' if torch.backends.mps.is_available() else 'none'}")
+    lines.append(f"MPS          {'available' if hardware.has_mps() else 'none'}")
     return lines
 
 

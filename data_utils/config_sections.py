@@ -135,7 +135,7 @@ class RunSection(Section):
     results_dir: str = "results"
     weights_dir: str = "weights"
     fixed_copies: bool = False  # also keep weights/{best,last}_split{N}.pt and results/train_log_split{N}.csv
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 where the processor has it, else fp32
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on CUDA and AMX, else fp32
     channels_last: bool = True
     compile: bool = False  # torch.compile the detector's training forward; minutes at the start, needs a C++ compiler
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"  # loader processes; auto: one a core, at most 8

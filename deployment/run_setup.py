@@ -12,8 +12,9 @@ from deployment.backends import open_backend
 from deployment.detection_files import DetectionFiles
 from deployment.run_parts import RunOptions
 from deployment.runtimes.exported import ExportedBackend
+from deployment.runtimes.pytorch import TorchBackend
 from deployment.tracking import AlertRule, low_conf
-from models.predictor import DEFAULT_CONF, DEFAULT_IOU, Predictor
+from models.predictor import DEFAULT_CONF, DEFAULT_IOU, Backend, Predictor
 
 
 def run_options(arguments: argparse.Namespace) -> RunOptions:
@@ -47,6 +48,15 @@ def open_predictor(
         lowest = max(lowest, meta.conf)
     predictor = Predictor(backend, lowest, iou, tile=arguments.tile, tta=arguments.tta)
     return predictor, replace(options, conf=conf)
+
+
+def describe_backend(backend: Backend) -> str:
+    """Return the run's first line: what computes the detections, in which number format, and why in that one."""
+    kind = type(backend).__name__.removesuffix("Backend")
+    if isinstance(backend, TorchBackend):
+        return f"backend                 {kind} on {backend.device}, {backend.number_format}"
+    meta = backend.meta if isinstance(backend, ExportedBackend) else None
+    return f"backend                 {kind}" + (f", {meta.precision} (as exported)" if meta else "")
 
 
 def open_files(arguments: argparse.Namespace, out_dir: Path, names: Sequence[str]) -> DetectionFiles | None:

@@ -54,6 +54,7 @@ def run_and_store(
         "epoch": loaded.meta["epoch"],
         "trained_split": loaded.meta.get("split"),
         "run": loaded.meta.get("run"),
+        "precision": "fp32",  # on every device, so that a checkpoint scores alike wherever it is evaluated
         "notes": list(evaluated.notes),
     }
     path = store_pass(folder, results, config, split, data, evaluated.sizes, about)

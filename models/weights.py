@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from data_utils.config import config_from_dict, override_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError, MissingFile
+from models import hardware
 from models.sre_yolo import SREYOLO
 from models.third_party import check_archive, read_foreign_state
 
@@ -61,17 +62,17 @@ class Transfer:
 def pick_device(name: str = "auto") -> torch.device:
     """Turn auto | cpu | cuda | cuda:N | mps into a device; asking for one that is absent raises InputError."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if hardware.n_cuda_devices() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"--device {name}: not a device; use auto, cpu, cuda, cuda:N or mps") from None
     if device.type == "cuda":
-        count = torch.cuda.device_count()
+        count = hardware.n_cuda_devices()
         if (device.index or 0) >= count:
             raise InputError(f"--device {name}: PyTorch sees {count} CUDA device(s) here; use --device cpu or auto")
     elif device.type == "mps":
-        if not torch.backends.mps.is_available():
+        if not hardware.has_mps():
             raise InputError("--device mps: no MPS device here; use --device cpu or auto")
     elif device.type != "cpu" or device.index:
         raise InputError(f"--device {name}: not supported; use auto, cpu, cuda, cuda:N or mps")

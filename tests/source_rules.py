@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("data_utils", "models", "evaluation", "training", "deployment")  # a room imports only rooms to its left
-MAX_FILE_LINES, MAX_FUNCTION_LINES = 330, 50
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 50  # a file is one idea, whole
 # "room/file.py" or "room/file.py:function" -> the reason a reader would accept for its length.
 LONGER: dict[str, str] = {}
 VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "helper", "tools", "stuff"}

@@ -1,14 +1,12 @@
-"""The design's rules hold: who may import whom, what importing may do, how long things may get, what has a test."""
+"""The design's rules hold: who may import whom, what importing may do, how long things may get."""
 
 from __future__ import annotations
 
-import ast
 import graphlib
 import json
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,53 +29,6 @@ TORCH_MODULES = {
 LAZY_CIRCLES = {
     ("models.backbone", "models.weights"): "the guide's BackboneWithHooks(weights) reads a file, weights builds models",
 }
-# Modules tested under another name than tests/test_<module>.py or tests/test_<room>_<module>.py.
-TESTED_BY = {
-    "data_utils.benchmark": "test_preparation_speed",
-    "data_utils.config_sections": "test_config",
-    "data_utils.dataset_section": "test_config",
-    "data_utils.section": "test_config",
-    "data_utils.frame_cache": "test_dataset",
-    "data_utils.larynx.frame": "test_synthetic",
-    "data_utils.larynx.lesions": "test_synthetic",
-    "data_utils.larynx.plan": "test_synthetic",
-    "data_utils.larynx.scene": "test_synthetic",
-    "data_utils.splitting.split_list": "test_dataset",
-    "training.benchmarks.sides": "test_benchmarks_speed",
-    "deployment.export": "test_export",
-    "deployment.benchmarking.clip": "test_deployment_benchmark",
-    "deployment.benchmarking.plot": "test_deployment_benchmark",
-    "deployment.benchmarking.side_by_side": "test_deployment_benchmark",
-    "deployment.benchmarking.speed": "test_deployment_benchmark",
-    "deployment.benchmarking.variants": "test_deployment_benchmark",
-    "deployment.exporting.checks": "test_export",
-    "deployment.exporting.files": "test_export",
-    "deployment.exporting.sample_frames": "test_export",
-    "deployment.exporting.graph": "test_export",
-    "deployment.exporting.int8": "test_export",
-    "deployment.run_parts": "test_inference",
-    "deployment.run_setup": "test_infer_command",
-    "deployment.run_summary": "test_inference",
-    "deployment.runtimes.exported": "test_backends",
-    "deployment.runtimes.extras": "test_backends",
-    "deployment.runtimes.metadata": "test_backends",
-    "deployment.runtimes.onnx_runtime": "test_backends",
-    "deployment.runtimes.openvino_runtime": "test_openvino",
-    "deployment.runtimes.pytorch": "test_backends",
-    "deployment.stream": "test_inference",
-    "deployment.video": "test_video",
-    "deployment.sources": "test_sources",
-    "evaluation.model_costs": "test_metrics",
-    "evaluation.stored_pass": "test_evaluation_run",
-    "evaluation.robustness_report": "test_robustness",
-    "evaluation.robustness_run": "test_robustness",
-    "evaluation.robustness_study": "test_robustness",
-    "export": "test_export",
-    "training.run_report": "test_trainer",
-    "training.sync_batch_norm": "test_distributed",
-    "infer": "test_infer_command",
-}
-
 HEAVY = {"torch", "numpy", "cv2", "pandas", "pydantic", "matplotlib", "scipy", "ultralytics"}
 HELP_SECONDS = 0.3  # of processor time, so that a busy machine does not matter
 COMMANDS = [module for module in MODULES if 'if __name__ == "__main__":' in module.source]
@@ -140,7 +91,7 @@ def test_deployment_needs_no_trainer():
 def test_every_rule_has_a_planted_violation_and_every_exception_is_needed():
     assert set(PLANTED) == {rule.__name__ for rule in rules.RULES}
     assert {entry.partition(":")[0] for entry in rules.LONGER} <= {module.path for module in MODULES}
-    excepted = set(TESTED_BY) | TORCH_MODULES | TORCH_FREE | {name for pair in LAZY_CIRCLES for name in pair}
+    excepted = TORCH_MODULES | TORCH_FREE | {name for pair in LAZY_CIRCLES for name in pair}
     assert sorted(excepted - NAMES) == [], "exceptions for modules that are gone"
     assert sorted(TORCH_MODULES - needs_torch()) == [], "exceptions that are no longer needed"
 
@@ -155,21 +106,6 @@ def test_modules_do_not_import_each_other_in_a_circle():
         list(graphlib.TopologicalSorter(graph).static_order())
     except graphlib.CycleError as error:
         pytest.fail(f"import circle: {' <- '.join(error.args[1])}")
-
-
-def test_every_module_has_its_test_file():
-    written = {path.stem for path in (ROOT / "tests").glob("test_*.py")}
-    leaves = Counter(module.name.rpartition(".")[2] for module in MODULES if not module.is_package)
-    untested = []
-    for module in MODULES:
-        if module.is_package and not any(isinstance(node, rules.FUNCTIONS | ast.ClassDef) for node in module.tree.body):
-            continue  # a sign on the door, nothing to test
-        parts = module.name.split(".")
-        leaf = parts[-1]
-        names = ["_".join(["test", *parts[i:]]) for i in range(len(parts)) if i < len(parts) - 1 or leaves[leaf] == 1]
-        if not written & {*names, TESTED_BY.get(module.name)}:
-            untested.append(f"{module.path}: no tests/{(names or [f'test_{leaf}'])[-1]}.py")
-    assert not untested, "\n" + "\n".join(untested)
 
 
 def run_python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

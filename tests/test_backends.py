@@ -194,10 +194,11 @@ def test_a_device_that_is_absent_is_an_error(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, kind: str, device: str
 ):
     import onnxruntime
-    import torch
 
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    from models import hardware
+
+    monkeypatch.setattr(hardware, "n_cuda_devices", lambda: 0)
+    monkeypatch.setattr(hardware, "has_mps", lambda: False)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(InputError, match=f"--device {device}"):
         open_backend(request.getfixturevalue(kind), device)

@@ -30,7 +30,7 @@ class BranchTrainer(Trainer):
     def _measure(self) -> dict[str, Any]:
         limit = self.config.run.sr_metric_frames or len(self.val_set)
         quality = measure_reconstruction(
-            self.ema.model, self.val_loader, self.device, limit, precision=self.precision
+            self.ema.model, self.val_loader, self.device, limit, precision=self.eval_precision
         )
         return dict(ReconstructionQuality.merged(distributed.gathered(quality)).means())
 

@@ -71,7 +71,7 @@ class DenoiseTrainer(TrainingLoop[SpeckleDenoiser, SpeckleDataset]):
         return self.criterion(output, as_float(batch["clean"], self.device))
 
     def _measure(self) -> dict[str, Any]:
-        return validate_denoiser(self.ema.model, self.val_loader, self.device, self.precision)
+        return validate_denoiser(self.ema.model, self.val_loader, self.device, self.eval_precision)
 
     def _about_model(self) -> str:
         noise, n_params = self.config.denoise, sum(p.numel() for p in self.model.parameters())

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from data_utils.errors import EXIT_BAD_INPUT, InputError, ResumableError
+from models import hardware
 
 Value = TypeVar("Value")
 # A process that fails at a collective call is found at once, by its closed connections and by torchrun. This bound is
@@ -55,14 +56,14 @@ def join(device: str) -> str:
     if not launched() or dist.is_initialized():
         return device
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if hardware.n_cuda_devices() else "cpu"
     if device == "cuda":
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     elif device != "cpu":
         raise InputError(f"--device {device}: with several processes use auto, cpu or cuda (each takes its own GPU)")
-    if device != "cpu" and torch.device(device).index >= torch.cuda.device_count():
+    if device != "cpu" and torch.device(device).index >= hardware.n_cuda_devices():
         raise InputError(
-            f"--nproc_per_node: PyTorch sees {torch.cuda.device_count()} CUDA device(s) here, one is needed for each "
+            f"--nproc_per_node: PyTorch sees {hardware.n_cuda_devices()} CUDA device(s) here, one is needed for each "
             "process; start fewer, or use --device cpu"
         )
     if device != "cpu":

@@ -70,7 +70,9 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
     ) -> None:
         self.config, self.split, self.wandb_off = config, split, wandb_off
         self.device = pick_device(distributed.join(device))
-        self.precision = pick_precision(config.run.precision, self.device)
+        self.number_format = pick_precision(config.run.precision, self.device, training=True)
+        self.precision = self.number_format.name
+        self.eval_precision = pick_precision(config.run.precision, self.device).name  # of validation
         self._open_data()
         files = {"train": self._files(self.train_set), "val": self._files(self.val_set)}
         self.foundations = {**config_part(config), **data_part(files), **code_part()}
@@ -192,7 +194,7 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
             f"{len(self.val_set)} validation frames",
             f"model    {self._about_model()}",
             f"weights  {self.origin}",
-            f"device   {self.device}, {self.precision}, {torch.get_num_threads()} threads",
+            f"device   {self.device}, {self.number_format}, {torch.get_num_threads()} threads",
         ])
 
     def closing_lines(self, result: dict[str, Any]) -> str:

@@ -17,7 +17,15 @@ from models.weights import check_task
 from training import distributed
 from training.checkpoint import PREVIOUS, finish_save, newest_checkpoint, save_last
 from training.foundations import differences
-from training.run_folder import add_to_record, forget_in_record, is_finished, new_run_dir, write_record, write_settings
+from training.run_folder import (
+    add_to_record,
+    forget_in_record,
+    is_finished,
+    new_run_dir,
+    read_record,
+    write_record,
+    write_settings,
+)  # fmt: skip
 from training.run_lock import RunLock
 from training.run_state import capture, restore
 
@@ -54,6 +62,7 @@ def _new(loop: Any) -> tuple[Path, None, str, list[str]]:
     run_dir = new_run_dir(loop.config, loop.split, loop.task)
     loop.lock = RunLock(run_dir)
     how = {"task": loop.task, "device": str(loop.device), "precision": loop.precision, "weights": loop.origin}
+    how["precision_reason"] = loop.number_format.reason
     more = {"measure": loop.score.key, "processes": distributed.world_size(), **loop._record()}
     write_record(run_dir, loop.config, loop.split, **how, **more)
     return run_dir, None, "", []
@@ -67,7 +76,7 @@ def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dic
     path, checkpoint = newest_checkpoint(run_dir)
     check_task(checkpoint, loop.task, str(path))
     _refuse_trained(run_dir, checkpoint, loop.config.epochs)
-    changes = differences(checkpoint, loop.foundations, str(path))
+    changes = differences(checkpoint, loop.foundations, str(path)) + _other_format(loop, run_dir)
     if changes and not accept_changes:
         raise InputError(
             f"{path}: changed since this run was saved - {'; '.join(changes)}. It would not end as it would have; to "
@@ -76,6 +85,14 @@ def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dic
     if changes:
         print(f"note: going on although changed - {'; '.join(changes)}", file=sys.stderr)
     return run_dir, checkpoint, str(path), changes
+
+
+def _other_format(loop: Any, run_dir: Path) -> list[str]:
+    """Name the number format where `auto` chooses another one than when the run began: another machine, or version."""
+    before = read_record(run_dir).get("precision", loop.precision)
+    if before == loop.precision:
+        return []
+    return [f"run.precision: {before} then, {loop.number_format} now; run.precision={before} keeps it"]
 
 
 def _note(loop: Any, checkpoint: Mapping[str, Any], changes: list[str]) -> None:

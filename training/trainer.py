@@ -148,7 +148,7 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         frames = max(1, config.run.sr_log_frames // distributed.world_size()) if config.has_branch else 0
         quality = ReconstructionQuality(frames, len(self.val_set))
         results = predict(
-            model, self.val_loader, self.device, config, self.sizes, precision=self.precision, quality=quality
+            model, self.val_loader, self.device, config, self.sizes, precision=self.eval_precision, quality=quality
         )
         # Each process scored its own frames; the measures need them all, in the list's order.
         place = {path.stem: number for number, path in enumerate(self.val_set.image_paths)}

@@ -7,8 +7,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from data_utils.errors import InputError
 from deployment.backends import open_backend
 from deployment.exporting.checks import ParityError
@@ -47,12 +45,11 @@ def make_variants(
 
     A file of the same weights that lies there from an earlier call is taken as it is.
     """
-    from models.precision import pick_precision
+    from models import hardware
 
-    cpu = torch.device("cpu")
-    native = pick_precision("auto", cpu) == "bf16"
     variants = [Variant("torch", "fp32", weights)]
-    variants.append(Variant("torch", "bf16", weights, "" if native else "this CPU has no bf16 instructions"))
+    missing = "" if hardware.cpu_has_bf16() else "this CPU has no bf16 instructions"
+    variants.append(Variant("torch", "bf16", weights, missing))
     chosen = [kind for kind in EXPORTED if wanted is None or kind in wanted]
     return variants + [_exported(weights, folder, *kind, calib=calib, frames=frames) for kind in chosen]
 

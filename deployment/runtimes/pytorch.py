@@ -21,7 +21,7 @@ class TorchBackend:
     """A checkpoint of this project, run by PyTorch in eval mode.
 
     Each batch norm is folded into its convolution, and memory is laid out channels-last. precision: fp32, bf16, fp16,
-    or auto for the half precision that the device has; boxes are decoded in float32 whatever it is.
+    or auto (fp32 on a CPU, half where a GPU has it); boxes are decoded in float32 whatever it is.
     """
 
     parallel = 1  # PyTorch spreads one frame over the cores itself
@@ -40,7 +40,8 @@ class TorchBackend:
 
         self._torch = torch
         self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
+        self.number_format = pick_precision(precision, self.device)
+        self.precision = self.number_format.name
         model, config, meta = load_model(weights, device=self.device)
         model.eval()
         detector: Any = model.backbone.detector

@@ -167,7 +167,7 @@ def _trained(trainings: Sequence[Training], jobs: int) -> Iterator[dict[str, Any
 
 def _precision(training: Training, device: torch.device) -> str:
     """Ours trains as the config says; ultralytics in bf16 on CUDA where ours does, in fp32 else."""
-    ours = pick_precision(training.config.run.precision, device)
+    ours = pick_precision(training.config.run.precision, device, training=True).name
     return ours if training.side == "ours" or (ours == "bf16" and device.type == "cuda") else "fp32"
 
 

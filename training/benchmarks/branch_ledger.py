@@ -103,7 +103,7 @@ def run_ledger(
     """
     costs_only = not steps and not turns
     device = pick_device(device_name)
-    precision = pick_precision(config.run.precision, device)
+    precision = pick_precision(config.run.precision, device, training=True).name
     base = RowJob(config, split, device.type, precision, steps, turns)
     if costs_only:
         rows = [{**shape.cells(), **measure_cost(override_config(config, shape.settings()))} for shape in shapes]

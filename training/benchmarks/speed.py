@@ -25,7 +25,7 @@ from data_utils.errors import InputError
 from data_utils.processes import start_worker
 from evaluation.machine import describe_machine
 from evaluation.report import format_table
-from models.precision import pick_precision
+from models import hardware
 from models.weights import pick_device
 from training.benchmarks.frame_copy import copy_frames
 from training.benchmarks.sides import Job, measure
@@ -119,7 +119,7 @@ def _save(folder: Path, device_type: str, notes: Mapping[str, Any], rows: Sequen
 
 def has_bf16(device: torch.device) -> bool:
     """Whether the device computes in bf16 by itself."""
-    return pick_precision("auto", device) == "bf16"
+    return hardware.cuda_has_bf16() if device.type == "cuda" else hardware.cpu_has_bf16()
 
 
 def planned_rows(
