@@ -109,6 +109,9 @@ class DatasetSection(Section):
     metadata: str | None = "metadata.csv"  # below raw, or beside a zip: filename, patient_id, dataset_source, ...
     group: Literal["patient", "sequence", "image"] = "patient"  # what a split never cuts; only `patient` is independent
     group_pattern: str | None = None  # regex on the path below raw with (?P<patient>...) and (?P<sequence>...)
+    # Patient ids that are one person, where they differ in how a number is written (012, 12, 12.0) or in any other way.
+    same_patient: Annotated[tuple[Annotated[tuple[str, ...], FromList], ...], FromList] = ()
+    distinct_patients: bool = False  # true: ids that differ in how a number is written alone are of different persons
     nc: Count
     names: Annotated[tuple[str, ...], FromList]
     labels_frame: Literal["displayed", "stored"] = "displayed"  # EXIF-rotated files: the frame the boxes were drawn in
@@ -133,6 +136,13 @@ class DatasetSection(Section):
         if len(set(names)) != len(names) or not all(name.strip() for name in names):
             raise ValueError("class names must be distinct and not empty")
         return names
+
+    @field_validator("same_patient", mode="before")
+    @classmethod
+    def _one_list_of_ids(cls, given: object) -> object:
+        """Take [a, b] for [[a, b]]: most sets have one such person."""
+        flat = isinstance(given, list | tuple) and given and not any(isinstance(each, list | tuple) for each in given)
+        return [given] if flat else given
 
     @field_validator("group_pattern")
     @classmethod

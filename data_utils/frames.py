@@ -23,6 +23,7 @@ from typing import Any
 
 from data_utils.atomic import write_text
 from data_utils.errors import InputError, run_command
+from data_utils.visible_files import visible_files
 
 LEAST_INTERVAL = 1e-6  # seconds
 JPEG_QUALITY = 95
@@ -118,10 +119,9 @@ def find_videos(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise InputError(f"--source {source}: no such file or folder")
-    visible = (path for path in sorted(source.rglob("*")) if path.is_file() and not path.name.startswith("."))
     from data_utils.videos.video_decoding import VIDEO_SUFFIXES  # here, so that --help does not wait for FFmpeg
 
-    videos = [path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = visible_files(source, VIDEO_SUFFIXES)
     if not videos:
         raise InputError(f"--source {source}: no video there ({' '.join(sorted(VIDEO_SUFFIXES))})")
     seen: dict[str, Path] = {}
@@ -182,7 +182,8 @@ def _run(args: argparse.Namespace) -> int:
         raise InputError(f"--out {out}: lies in {source}, the folder of the videos, which is never written")
     videos = find_videos(source)
     identities = identify_videos(videos, source, args.patient_pattern, args.metadata, args.patient_is_video,
-                                 dataset_source=args.dataset_source, modality=args.modality)  # fmt: skip
+                                 dataset_source=args.dataset_source, modality=args.modality,
+                                 same_patient=args.same_patient, distinct_patients=args.distinct_patients)  # fmt: skip
     results: dict[Path, ExtractedFrames] = {}
     failures: list[str] = []
     for number, video in enumerate(videos, start=1):
@@ -241,6 +242,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="finds (?P<patient>...) in each video's path below --source")  # fmt: skip
     parser.add_argument("--metadata", metavar="CSV", help="table: video,patient_id[,modality,dataset_source]")
     parser.add_argument("--patient-is-video", action="store_true", help="say that each video is of another patient")
+    parser.add_argument("--same-patient", nargs="+", action="append", default=[], metavar="ID",
+                        help="ids that are one person: --same-patient 012 12")  # fmt: skip
+    parser.add_argument("--distinct-patients", action="store_true",
+                        help="say that ids such as 012 and 12 are different persons")  # fmt: skip
     parser.add_argument("--fps", type=float, help="frame rate to believe instead of the files' timestamps")
     parser.add_argument("--format", choices=("jpg", "png"), default="jpg", help="jpg (quality 95, default) or png")
     parser.add_argument("--modality", default="unknown", help="of every video: WL, NBI... (default: %(default)s)")

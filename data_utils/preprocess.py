@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
 from data_utils.atomic import write_csv
 from data_utils.config import make_section
 from data_utils.dataset_section import FilterSection, SplitSection
 from data_utils.errors import InputError
-from data_utils.formats.identity import MetadataRow, read_metadata
+from data_utils.formats.identity import MetadataRow, PatientIds, read_metadata
 from data_utils.formats.labels import Findings
 from data_utils.formats.raw_set import LESION_ANSWERS
 from data_utils.formats.sources import Source, pair_with_labels
@@ -132,17 +132,27 @@ def create_dual_resolution(
     return len(frames)
 
 
-def make_splits(metadata_csv: str | Path, n_splits: int = 3, seed: int = 42) -> dict[str, dict[str, int]]:
+def make_splits(
+    metadata_csv: str | Path,
+    n_splits: int = 3,
+    seed: int = 42,
+    *,
+    same_patient: Sequence[Sequence[str]] = (),
+    distinct_patients: bool = False,
+) -> dict[str, dict[str, int]]:
     """Write `n_splits` patient-level hold-outs at 89:7:4 under ./data/splits and return their frame counts.
 
     The CSV has the columns filename, patient_id, dataset_source and optionally modality and has_lesion; the files
     need not exist. A line of a list is the absolute path of an LR image below ./data/processed/lr/images. Returns
-    {"split1": {"train": N, "val": N, "test": N}, ...}. Raises InputError with file:line, or for too few patients.
+    {"split1": {"train": N, "val": N, "test": N}, ...}. same_patient: groups of ids that are one person;
+    distinct_patients: ids such as 012 and 12 are of different ones. Raises InputError with file:line, or for too few
+    patients, or where nothing says whether two look-alike ids are one person.
     """
     section = make_section(SplitSection, {"n_splits": n_splits, "seed": seed}, "make_splits")
     if not section.n_splits:  # 0 is for external test sets, which are not split
         raise InputError("make_splits: n_splits = 0: allowed: greater than or equal to 1")
-    splits = hold_outs(_read_items(Path(metadata_csv)), section)
+    patients = PatientIds(Findings(), same_patient, distinct_patients, "same_patient=[[...]], distinct_patients=True")
+    splits = hold_outs(_read_items(Path(metadata_csv), patients), section)
     for split in splits:
         check_split(split, "patient")
     write_splits(SPLITS, splits, lambda stem: LR_IMAGES / f"{stem}.jpg")
@@ -209,13 +219,14 @@ def _check_apart(source: Path, target: Path) -> None:
         raise InputError(f"{target}: lies in the source folder {source} or holds it; the source is never written")
 
 
-def _read_items(path: Path) -> list[SplitItem]:
-    items = [_item(row) for row in read_metadata(path, Findings()).values()]
+def _read_items(path: Path, patients: PatientIds) -> list[SplitItem]:
+    rows = read_metadata(path, Findings(), patients=patients).values()
+    items = [_item(row, patients.named(row.patient_id, row.place)) for row in rows]
     check_stems((item.stem, Path(item.filename)) for item in items)
     return items
 
 
-def _item(row: MetadataRow) -> SplitItem:
+def _item(row: MetadataRow, patient: str) -> SplitItem:
     filename, lesion = PurePosixPath(row.filename), row.has_lesion.lower()
     if filename.is_absolute() or ".." in filename.parts or not filename.name:
         raise InputError(f"{row.place}: '{row.filename}' is no path below the raw folder; write it from there on")
@@ -224,8 +235,8 @@ def _item(row: MetadataRow) -> SplitItem:
     return SplitItem(
         stem=frame_stem(filename),
         filename=row.filename,
-        patient_id=row.patient_id,
-        group=row.patient_id,
+        patient_id=patient,
+        group=patient,
         source=row.source,
         modality=row.modality,
         has_lesion=LESION_ANSWERS.get(lesion),

@@ -9,6 +9,7 @@ from pathlib import Path
 from data_utils.errors import InputError
 from data_utils.imaging.images import IMAGE_SUFFIXES
 from data_utils.videos.video_decoding import VIDEO_SUFFIXES
+from data_utils.visible_files import is_hidden_below, visible_files
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def find_sources(source: str, results: Path | None = None) -> Sources:
         raise InputError("--source is empty; name an image, a video, a folder, a pattern or a camera's number")
     path = Path(source)
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file())
+        found = visible_files(path)
         return _sorted_out(path, found, source, results)
     if path.is_file():
         if path.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
@@ -48,7 +49,7 @@ def find_sources(source: str, results: Path | None = None) -> Sources:
 
 def _sorted_out(root: Path, found: list[Path], source: str, results: Path | None) -> Sources:
     fresh = found if results is None else [f for f in found if not f.resolve().is_relative_to(results.resolve())]
-    visible = [file for file in fresh if not file.name.startswith(".")]  # hidden: unfinished output, system litter
+    visible = [file for file in fresh if not is_hidden_below(file, root)]  # unfinished output, system litter
     images = tuple(file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES)
     videos = tuple(file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES)
     if not images and not videos:

@@ -24,9 +24,9 @@ def test_what_spreadsheets_write(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"t\.csv:1: needs the columns a, each column once; found: $"),
-        (b"b\n1\n", r"t\.csv:1: needs the columns a, .*found: b"),
-        (b"a,a\n", r"t\.csv:1: .*found: a, a"),
+        (b"", r"t\.csv:1: column a is missing; found: $"),
+        (b"b\n1\n", r"t\.csv:1: column a is missing; found: b"),
+        (b"a,a\n", r"t\.csv:1: column a stands twice"),
         (b"a\n1,2\n", r"t\.csv:2: more fields than columns"),
         (b'a\n\n"1\n', r"t\.csv:[34]: not a line of CSV"),
         (b"a\n\xff\n", r"t\.csv: not a readable UTF-8 text file"),
@@ -36,6 +36,33 @@ def test_bad_tables(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_table(tmp_path / "t.csv", ("a",))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('filename;patient_id;note;"size, cm"\na.png;P1;x;2\n', "P1"),
+        ("filename\tpatient_id\na.png\tP1\n", "P1"),
+        ("filename|patient_id\na.png|P1\n", "P1"),
+        ('"filename","patient_id","a;b;c;d"\na.png,P1,2\n', "P1"),
+        ("sep=;\r\nfilename;patient_id\r\na.png;P,1\r\n", "P,1"),
+        ("sep=,\nfilename,patient_id\na.png,P1\n", "P1"),
+        ("SEP=\t\nfilename\tpatient_id\na.png\tP1\n", "P1"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_the_separator_is_found_from_the_whole_header(tmp_path: Path, text: str, value: str, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode(encoding))
+    (_, row), = read_table(path, ("filename", "patient_id"))[1]
+    assert (row["filename"], row["patient_id"]) == ("a.png", value)
+
+
+def test_lines_are_counted_from_the_separator_line_on(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("sep=;\na;b\n1;2;3\n")
+    with pytest.raises(InputError, match=r"t\.csv:3: more fields than columns"):
+        read_table(path, ("a",))
 
 
 @given(st.binary(max_size=60))

@@ -34,7 +34,7 @@ def test_metadata_says_whose_each_frame_is(tmp_path: Path) -> None:
         (["a.png,P1,s,,", ",P1,s,,"], r"metadata\.csv:3: filename is blank"),
         (["a.png,P1,s,,", "b.png,P2,s,,", "a.png,P1,s,,"], r"metadata\.csv:4: 'a\.png' stands in .*metadata\.csv:2"),
         (["a.png,P1,s,,"], r"images/b\.png: its patient is unknown: .*metadata\.csv names it in no line"),
-        (["a.png,Px7,s,,", "b.png,pX7,s,,"], r"metadata\.csv:3: patient_id differs .*metadata\.csv:2 by upper"),
+        (["a.png,Px7,s,,", "b.png,pX7,s,,"], r"metadata\.csv:3: a patient .*metadata\.csv:2 .*upper and lower case"),
         (["a.png,P1,s,,,,"], r"metadata\.csv:2: more fields than columns"),
         ([",,,,", "a.png,P1,s,,"], r"images/b\.png: its patient is unknown"),
         (['a.png,"P1'], r"metadata\.csv:2: not a line of CSV"),
@@ -44,6 +44,52 @@ def test_faults_in_metadata_are_named_with_file_and_line(tmp_path: Path, lines: 
     with pytest.raises(InputError, match=message) as error:
         read(with_metadata(tmp_path, *lines))
     assert "Px7" not in str(error.value), "a patient id in a message"
+
+
+UNSEEN = {
+    "zero-width space": "P01\u200b", "soft hyphen": "P\u00ad01", "byte-order mark": "\ufeffP01", "NUL": "P01\0",
+    "full width": "\uff3001", "word joiner": "P\u206001", "right-to-left mark": "P01\u200f", "Cyrillic": "\u042001",
+    "variation selector": "P\ufe0f01", "combining grapheme joiner": "P\u034f01", "Hangul filler": "P\u316401",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", UNSEEN.values(), ids=UNSEEN)
+def test_ids_that_differ_by_what_no_reader_sees_are_one_error(tmp_path: Path, other: str) -> None:
+    with pytest.raises(InputError, match=r"metadata\.csv:3: .*metadata\.csv:2 .*U\+") as error:
+        read(with_metadata(tmp_path, "a.png,P01,s,,", f"b.png,{other},s,,"))
+    assert "P01" not in str(error.value)
+
+
+@pytest.mark.parametrize("pair", [
+    ("A-1", "A\u20111"), ("A-1", "A\u20131"), ("A-1", "A\u22121"), ("A 1", "A\u00a01"), ("A 1", "A\u20091"),
+    ("A 1", "A  1"), ("\u00c5", "A\u030a\u200d"),
+])  # fmt: skip
+def test_kinds_of_dash_and_space_are_one(tmp_path: Path, pair: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match=r"metadata\.csv:3: .*U\+|order|upper|nothing"):
+        read(with_metadata(tmp_path, f"a.png,{pair[0]},s,,", f"b.png,{pair[1]},s,,"))
+
+
+def test_the_same_for_ids_out_of_paths(tmp_path: Path) -> None:
+    raw_folder(tmp_path, {"P01/a.png": "", "P01\u200b/b.png": ""})
+    with pytest.raises(InputError, match=r"b\.png: .*a\.png .*U\+200B"):
+        read(tmp_path, group_pattern="^images/(?P<patient>[^/]+)/")
+    with pytest.raises(InputError, match=r"b\.png: .*a\.png .*U\+200B"):
+        read(tmp_path, group="sequence", group_pattern="^images/(?P<sequence>[^/]+)/")
+
+
+@pytest.mark.parametrize("pair", [("12", "12.0"), ("012", "12"), ("P1", "P01"), ("+7", "7")])
+def test_numbers_written_in_two_ways_block_until_it_is_said(tmp_path: Path, pair: tuple[str, str]) -> None:
+    root = with_metadata(tmp_path, f"a.png,{pair[0]},s,,", f"b.png,{pair[1]},s,,")
+    with pytest.raises(InputError, match=r"metadata\.csv:2 and .*metadata\.csv:3.*same_patient.*distinct_patients"):
+        read(root)
+    assert {frame.group for frame in read(root, same_patient=pair).frames} == {pair[0]}
+    assert {frame.group for frame in read(root, same_patient=[pair]).frames} == {pair[0]}
+    assert {frame.group for frame in read(root, distinct_patients=True).frames} == set(pair)
+
+
+def test_same_patient_joins_any_ids(tmp_path: Path) -> None:
+    root = with_metadata(tmp_path, "a.png,old name,s,,", "b.png,new name,s,,")
+    assert {frame.group for frame in read(root, same_patient=["new name", "old name"]).frames} == {"new name"}
 
 
 def test_metadata_without_its_columns(tmp_path: Path) -> None:
@@ -137,7 +183,7 @@ def test_one_patient_spelled_in_two_ways_of_unicode_is_one(tmp_path: Path) -> No
 
 def test_patients_in_folders_that_differ_by_case_alone(tmp_path: Path) -> None:
     root = raw_folder(tmp_path, {"Px7/a.png": "", "pX7/b.png": ""})
-    with pytest.raises(InputError, match=r"pX7/b\.png: its patient differs from another by upper and lower case"):
+    with pytest.raises(InputError, match=r"pX7/b\.png: .*Px7/a.png.*upper and lower case"):
         read(root, group_pattern="(?P<patient>[^/]+)/[^/]*$")
 
 

@@ -245,7 +245,7 @@ def test_make_splits_with_the_required_columns_alone() -> None:
         ("p0_0.jpg,P1,S,WL,1\n", r"p0_0\.jpg and P0_0\.png would both be written"),
         ("P0_0.png,P0,S,WL,1\n", r"meta\.csv:202: 'P0_0\.png' stands in meta\.csv:2 already"),
         ("x.png,Smith, John,S,WL,1\n", r"meta\.csv:202: more fields than columns"),
-        ("x.png,p0,S,WL,1\n", r"meta\.csv:202: patient_id differs from that in meta\.csv:2 by upper and lower case"),
+        ("x.png,p0,S,WL,1\n", r"meta\.csv:202: .*meta\.csv:2 .*upper and lower case"),
         ("/data/raw/images/x.png,P1,S,WL,1\n", r"meta\.csv:202: '/data/.*x\.png' is no path below the raw folder"),
         ("../x.png,P1,S,WL,1\n", r"meta\.csv:202: '\.\./x\.png' is no path below"),
         (".,P1,S,WL,1\n", r"meta\.csv:202: '\.' is no path below"),
@@ -272,7 +272,7 @@ def test_make_splits_needs_three_patients_and_its_columns() -> None:
 
 def test_make_splits_reads_what_spreadsheets_and_exports_write() -> None:
     names = ("train/images/v1.0_a.jpg", "train\\images\\b.jpg", "./valid/images/c.PNG", "frame 1.5", "e.jpg", "f.jpg")
-    patients = ("001", "1", "M\u00fcller", "Mu\u0308ller", "4", "5")
+    patients = ("001", "2", "M\u00fcller", "Mu\u0308ller", "4", "5")
     lines = ["filename; patient_id; dataset_source; has_lesion"]
     lines += [f'{name}; "{patient}"; "S"; 1.0' for name, patient in zip(names, patients, strict=True)]
     Path("meta.csv").write_text("\n".join([*lines, ";;;"]), encoding="utf-8-sig")

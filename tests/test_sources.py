@@ -28,7 +28,7 @@ def test_a_folder_is_searched_to_its_depth_without_earlier_results(folder: Path)
     assert names(found.images, folder) == ["a.png", "b.JPG", "sub dir é/c.tif"]
     assert names(found.videos, folder) == ["clip.mp4"]
     assert found.root == folder
-    assert found.ignored == 4  # notes, the hidden file, the earlier result, the file without an ending
+    assert found.ignored == 3  # notes, the earlier result, the file without an ending
 
 
 def test_a_pattern(folder: Path):

@@ -31,7 +31,7 @@ def test_csv_and_json_lines_say_the_same(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("source,frame\n", r"a\.csv:1: needs the columns source, frame, lesion"),
+        ("source,frame\n", r"a\.csv:1: column lesion, x1"),
         (f"{HEADER}\na,x,A,1,1,2,2\n", r"a\.csv:2: invalid literal"),
         (f"{HEADER}\na,0,A,1,1\n", r"a\.csv:2: "),
         (f"{HEADER}\na,0,A,5,1,2,2\n", r"a\.csv:2: .*no area"),

@@ -13,7 +13,7 @@ from data_utils.errors import InputError
 from data_utils.formats.labels import ROUNDING, Findings
 from data_utils.formats.sources import Source
 from data_utils.formats.yolo import read_source
-from data_utils.imaging.images import IMAGE_SUFFIXES, UnreadableImage, image_size
+from data_utils.imaging.images import UnreadableImage, image_size, list_images
 from data_utils.splitting.split_list import label_path
 
 SCOPE = "all"
@@ -104,7 +104,7 @@ def _hr_folder(frame: AuditFrame, dataset: DatasetSection) -> Path:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
-    return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    return {path.stem: path for path in list_images(folder)}
 
 
 def _misfits(lr_path: Path, hr_path: Path | None, side: int) -> Iterator[str]:

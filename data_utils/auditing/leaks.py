@@ -17,6 +17,7 @@ from data_utils.auditing.likeness import View
 from data_utils.auditing.near_duplicates import alike_across, alike_pairs
 from data_utils.auditing.parts import EXTERNAL, AuditedSplit, AuditFrame
 from data_utils.dataset_section import DatasetSection
+from data_utils.formats.spelling import folded_id
 from data_utils.splits import hashed_id
 
 IDENTICAL, COPIES, NEIGHBOURS = "identical files", "near-duplicates", "neighbouring video frames"
@@ -70,16 +71,18 @@ def _shared_ids(frames: Sequence[AuditFrame], group_kind: str, split: str) -> It
     patients: dict[tuple[str, ...], set[str]] = defaultdict(set)
     groups: dict[tuple[str, ...], set[str]] = defaultdict(set)
     across_sets: dict[str, set[str]] = defaultdict(set)
+    spelled: dict[str, str] = {}  # two sets may write one id in two ways that no reader tells apart
     for frame in frames:
         if frame.row is None:
             continue
+        patient = spelled.setdefault(folded_id(frame.row.patient_id), frame.row.patient_id)
         # Two data sets may both have a "patient1": ids of an external set count together with its named source only.
         external = frame.side.startswith(EXTERNAL)
         named = frame.row.dataset_source != UNKNOWN
         realm = (frame.row.dataset_source,) if named else (frame.side,) if external else ("",)
-        patients[(*realm, frame.row.patient_id)].add(frame.side)
+        patients[(*realm, patient)].add(frame.side)
         groups[(*realm, frame.row.group)].add(frame.side)
-        across_sets[frame.row.patient_id].add(frame.side)
+        across_sets[patient].add(frame.side)
     by_patient = group_kind == "patient"
     shared = _shared(patients, "patient")
     if by_patient:

@@ -30,6 +30,7 @@ from data_utils.imaging.image_header import parse_header
 from data_utils.imaging.image_metadata import strip_metadata
 from data_utils.imaging.images import UnreadableImage, list_images
 from data_utils.types import Annotation
+from data_utils.visible_files import is_hidden
 
 METADATA = "metadata.csv"
 IMAGE_FOLDERS = {"voc": "JPEGImages", "labelmap": "img", "mask": "img"}  # where a format has its images; else images/
@@ -199,7 +200,7 @@ def corner_shift(frame: LabelledImage, again: Annotation) -> float | None:
 
 def _top_folder(raw: Path, source: Path) -> Path:
     """Return the one folder that an archive's content lies in, or `raw`."""
-    entries = list(raw.iterdir()) if source.is_file() else []
+    entries = [path for path in raw.iterdir() if not is_hidden(path.name)] if source.is_file() else []
     is_wrapping = len(entries) == 1 and entries[0].is_dir() and entries[0].name not in ("images", "JPEGImages")
     return entries[0] if is_wrapping else raw
 

@@ -36,6 +36,7 @@ from data_utils.formats.listed_images import ListedImages
 from data_utils.formats.sources import Source
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation
+from data_utils.visible_files import is_hidden
 
 if TYPE_CHECKING:
     from data_utils.dataset_section import DatasetSection
@@ -193,9 +194,9 @@ class _Entry:
 
 
 def _json_files(raw: Path) -> list[Path]:
-    folders = [raw, *sorted(path for path in raw.iterdir() if path.is_dir() and not path.name.startswith("."))]
+    folders = [raw, *sorted(path for path in raw.iterdir() if path.is_dir() and not is_hidden(path.name))]
     files = [path for folder in folders for path in sorted(folder.iterdir()) if path.suffix.lower() == ".json"]
-    return [path for path in files if path.is_file() and not path.name.startswith(".")]
+    return [path for path in files if path.is_file() and not is_hidden(path.name)]
 
 
 def _read_all(raw: Path, findings: Findings) -> Iterator[_Listed]:

@@ -27,6 +27,7 @@ from data_utils.formats.xml_text import open_tag, pixel_corners, root_tag, text_
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.imaging.images import IMAGE_SUFFIXES
 from data_utils.types import Annotation
+from data_utils.visible_files import visible_files
 
 if TYPE_CHECKING:
     from data_utils.dataset_section import DatasetSection
@@ -129,8 +130,7 @@ def write_set(folder: Path, names: Sequence[str], frames: Iterable[LabelledImage
 
 
 def _xml_files(raw: Path) -> list[Path]:
-    files = sorted(raw.rglob("*.[xX][mM][lL]"))
-    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(raw).parts)]
+    return visible_files(raw, {".xml"})
 
 
 def _read_all(raw: Path, findings: Findings) -> Iterable[CvatFile]:

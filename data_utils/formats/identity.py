@@ -5,23 +5,24 @@ Patient ids never stand in messages.
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data_utils.csv_table import read_table
 from data_utils.errors import InputError
 from data_utils.formats.labels import Findings
 from data_utils.formats.sources import Source
+from data_utils.formats.spelling import as_number, folded_id, set_apart
 
 if TYPE_CHECKING:
     from data_utils.dataset_section import DatasetSection
 
 DEFAULT_METADATA = "metadata.csv"
+WAYS_ON = 'dataset.same_patient: [["012", "12"]], or dataset.distinct_patients: true'
 REQUIRED_COLUMNS = ("filename", "patient_id", "dataset_source")
 
 
@@ -53,6 +54,51 @@ class Identity:
     has_lesion: str = ""
 
 
+class PatientIds:
+    """The patient ids (or sequences) of one data set, watched for two spellings of one person.
+
+    same: groups of ids that are one person, by dataset.same_patient. distinct: dataset.distinct_patients.
+    ways_on: how the user says either.
+    """
+
+    def __init__(
+        self, findings: Findings, same: Sequence[Sequence[str]] = (), distinct: bool = False, ways_on: str = WAYS_ON
+    ) -> None:
+        self._ways_on = ways_on
+        self._findings, self._distinct = findings, distinct
+        self._one = {each: group[0] for group in same for each in group}
+        self._seen: dict[str, tuple[str, str]] = {}  # folded -> id as first met, its place
+        self._numbers: dict[str, tuple[str, str]] = {}  # the same, folded as numbers
+        self._twins: list[str] = []
+
+    def named(self, patient: str, place: str) -> str:
+        """Return the id under which `patient` is known; a second spelling of one met before becomes a problem."""
+        patient = self._one.get(patient, patient)
+        first, where = self._seen.setdefault(folded_id(patient), (patient, place))
+        if first != patient:
+            self._findings.problem(
+                f"{place}: a patient or sequence that looks like that of {where} and is another to a computer "
+                f"({set_apart(first, patient)}); write one in one way"
+            )
+        elif not self._distinct:
+            twin, where = self._numbers.setdefault(as_number(patient), (patient, place))
+            if twin != patient:
+                self._twins.append(f"{where} and {place}")
+                self._numbers[as_number(patient)] = (patient, place)
+        return patient
+
+    def raise_problems(self) -> None:
+        """Raise InputError for two spellings of one id, and for ids that differ in how a number is written alone."""
+        if self._twins:
+            pairs = list(dict.fromkeys(self._twins))
+            self._findings.problem(
+                f"{len(pairs)} pairs of patient ids differ in how a number is written alone (as 012, 12 and 12.0 do): "
+                f"{', '.join(pairs[:5])}; say which are one person, or that none are: {self._ways_on}"
+            )
+            self._twins.clear()
+        self._findings.raise_problems()
+
+
 class IdentityFinder:
     """Answers whose a frame is, by the data set's settings.
 
@@ -62,9 +108,10 @@ class IdentityFinder:
     def __init__(self, dataset: DatasetSection, findings: Findings) -> None:
         self._raw, self._kind, self._findings = Path(dataset.raw), dataset.group, findings
         self._pattern = re.compile(dataset.group_pattern) if dataset.group_pattern else None  # checked by the config
+        self._patients = PatientIds(findings, dataset.same_patient, dataset.distinct_patients)
+        self._sequences = PatientIds(findings, distinct=True)
         self._rows = self._read_rows(dataset.metadata)
         self._used: dict[str, str] = {}  # place of a metadata row -> image it was given to
-        self._spellings: dict[str, str] = {}  # patient without upper and lower case -> patient as first met
         self._check_settings()
 
     def identify(self, source: Source, stem: str) -> Identity | None:
@@ -79,20 +126,21 @@ class IdentityFinder:
             self._findings.problem(f"{row.place}: not the patient dataset.group_pattern finds in '{source.below_raw}'")
             return None
         patient = row.patient_id if row else found.get("patient") or ""
-        if self._spellings.setdefault(patient.casefold(), patient) != patient:
-            self._findings.problem(f"{source.image}: its patient differs from another by upper and lower case alone; "
-                                   "write one patient in one way")  # fmt: skip
+        patient = self._patients.named(patient, row.place if row else str(source.image)) if patient else ""
         sequence = found.get("sequence") or (row.sequence if row else "")
         if (self._kind == "patient" and not patient) or (self._kind == "sequence" and not sequence):
             where = f"{self._raw / DEFAULT_METADATA} names it in no line" if self._rows else "it is empty in the path"
             self._findings.problem(f"{source.image}: its {self._kind} is unknown: {where}")
             return None
+        if self._kind == "sequence":
+            self._sequences.named(f"{patient}/{sequence}", str(source.image))
         group = {"patient": patient, "sequence": f"{patient}/{sequence}" if patient else sequence, "image": stem}
         identity = (patient or (stem if self._kind == "image" else sequence), group[self._kind])
         return Identity(*identity, row.source, row.modality, row.has_lesion) if row else Identity(*identity)
 
     def report_unused(self) -> None:
-        """Count and note the metadata lines that no image claimed."""
+        """Count and note the metadata lines that no image claimed; raise what only all ids together show."""
+        self._patients.raise_problems()
         unused = [row for row in self._rows.values() if row.place not in self._used]
         if unused:
             self._findings.counts["metadata lines without an image"] += len(unused)
@@ -116,7 +164,7 @@ class IdentityFinder:
         path = self._raw / (metadata or DEFAULT_METADATA)
         if metadata is None or (metadata == DEFAULT_METADATA and not path.is_file()):
             return {}  # optional under its default name
-        return read_metadata(path, self._findings)
+        return read_metadata(path, self._findings, patients=self._patients)
 
     def _check_settings(self) -> None:
         groups = self._pattern.groupindex if self._pattern else {}
@@ -134,61 +182,38 @@ class IdentityFinder:
             )
 
 
-def read_metadata(path: Path, findings: Findings, part_column: str | None = None) -> dict[str, MetadataRow]:
+def read_metadata(
+    path: Path, findings: Findings, part_column: str | None = None, *, patients: PatientIds | None = None
+) -> dict[str, MetadataRow]:
     """Read metadata.csv into {filename with "/": row}; raises InputError naming file and line of the first problems.
 
-    `part_column` names the column, then a required one, that is read into `part`.
+    `part_column` names the column, then a required one, that is read into `part`. patients: where the ids are watched
+    together with others of the data set; without it, this file's are watched alone.
     """
     rows: dict[str, MetadataRow] = {}
-    spellings: dict[str, MetadataRow] = {}
+    watched = patients or PatientIds(findings)
     for row in _metadata_rows(path, findings, part_column):
         if row.filename in rows:
             findings.problem(f"{row.place}: '{row.filename}' stands in {rows[row.filename].place} already")
             continue
         rows[row.filename] = row
-        first = spellings.setdefault(row.patient_id.casefold(), row)
-        if first.patient_id != row.patient_id:
-            findings.problem(f"{row.place}: patient_id differs from that in {first.place} by upper and lower "
-                             "case alone; write one patient in one way")  # fmt: skip
+        watched.named(row.patient_id, row.place)
     findings.raise_problems()  # whatever follows depends on this file
+    watched.raise_problems()
     return rows
 
 
 def _metadata_rows(path: Path, findings: Findings, part_column: str | None) -> Iterator[MetadataRow]:
-    try:
-        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))  # one name, one spelling
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable UTF-8 text file ({error}); see dataset.metadata") from None
-    header = text.partition("\n")[0]
-    delimiter = ";" if ";" in header and "," not in header else ","  # spreadsheets in many languages write ";"
-    lines = text.splitlines(keepends=True)
-    reader = csv.DictReader(lines, delimiter=delimiter, strict=True, restval="", skipinitialspace=True)
-    try:
-        columns = [(name or "").strip() for name in reader.fieldnames or []]
-        required = REQUIRED_COLUMNS if part_column is None else (*REQUIRED_COLUMNS, part_column)
-        missing = [name for name in required if name not in columns]
-        if missing:
-            raise InputError(f"{path}:1: column {', '.join(missing)} is missing; found: {', '.join(columns)[:200]}")
-        if twice := [name for name, number in Counter(columns).items() if name and number > 1]:
-            raise InputError(f"{path}:1: column {', '.join(twice)} stands twice; keep one")
-        reader.fieldnames = columns
-        for fields in reader:
-            row = _metadata_row(fields, f"{path}:{reader.line_num}", findings, part_column)
-            if row is not None:
-                yield row
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.reader.line_num}: not a line of CSV ({error})") from None
+    required = REQUIRED_COLUMNS if part_column is None else (*REQUIRED_COLUMNS, part_column)
+    for number, values in read_table(path, required)[1]:
+        row = _metadata_row(values, f"{path}:{number}", findings, part_column)
+        if row is not None:
+            yield row
 
 
 def _metadata_row(
-    fields: dict[str | None, str], place: str, findings: Findings, part_column: str | None
+    values: dict[str, str], place: str, findings: Findings, part_column: str | None
 ) -> MetadataRow | None:
-    if None in fields:
-        findings.problem(f"{place}: more fields than columns; quote values that hold the delimiter")
-        return None
-    values = {name: value.strip() for name, value in fields.items()}
-    if not any(values.values()):
-        return None  # spreadsheets end in lines of nothing but commas
     for column in ("filename", "patient_id"):
         if not values[column]:
             findings.problem(f"{place}: {column} is blank; fill it in")
@@ -201,5 +226,5 @@ def _metadata_row(
         modality=values.get("modality", "") or "unknown",
         sequence=values.get("sequence", ""),
         has_lesion=values.get("has_lesion", ""),
-        part=values.get(part_column, ""),
+        part=values.get(part_column or "", ""),
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +37,7 @@ from data_utils.formats.labels import OUTLINED, Findings, check_boxes, class_id_
 from data_utils.formats.sources import Source, pair_with_labels
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation
+from data_utils.visible_files import visible_files
 
 if TYPE_CHECKING:
     from data_utils.dataset_section import DatasetSection
@@ -141,11 +141,8 @@ def write_set(folder: Path, names: Sequence[str], frames: Sequence[LabelledImage
 
 
 def _label_files(raw: Path) -> Iterator[Path]:
-    """Yield the .json files below the folder, one folder after the other, in a fixed order."""
-    for root, folders, files in os.walk(raw):
-        folders.sort()
-        names = (name for name in sorted(files) if name.lower().endswith(".json") and not name.startswith("."))
-        yield from (Path(root, name) for name in names)
+    """Yield the .json files below the folder in a fixed order."""
+    yield from visible_files(raw, {".json"})
 
 
 def _read_shapes(path: Path) -> tuple[dict[str, Any], list[Any]]:

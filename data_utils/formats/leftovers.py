@@ -10,6 +10,7 @@ from data_utils.formats.json_text import read_json
 from data_utils.formats.labels import Findings, read_label_bytes
 from data_utils.formats.sources import Source
 from data_utils.formats.xml_text import parse_xml
+from data_utils.visible_files import visible_files
 
 STRUCTURED = (".json", ".xml", ".zip")  # what annotation tools export a whole set as
 PER_IMAGE = (".txt", ".json", ".xml")
@@ -27,9 +28,9 @@ def check_leftovers(raw: Path, sources: Sequence[Source], findings: Findings) ->
     bare = {source.image.stem.casefold(): source.image for source in sources if source.label is None}
     if not bare:
         return
-    for path in sorted(raw.rglob("*")):
-        suffix, inner = path.suffix.lower(), path.relative_to(raw)
-        if path in used or suffix not in (*STRUCTURED, *PER_IMAGE) or any(part.startswith(".") for part in inner.parts):
+    for path in visible_files(raw, {*STRUCTURED, *PER_IMAGE}):
+        suffix = path.suffix.lower()
+        if path in used:
             continue
         twin = bare.get(path.stem.casefold())
         if twin is not None and suffix in PER_IMAGE:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data_utils.formats.labels import Findings, breaks_line
 from data_utils.imaging.images import list_images
+from data_utils.visible_files import visible_files
 
 _NUMBERS = re.compile(rb"[\d\s.eE+-]*")
 
@@ -88,10 +89,9 @@ def _count_orphans(
     beside = {label.parent for label in claimed if label is not None}  # where labels lie, if it has no name for it
     orphans = [
         path
-        for path in sorted(raw.rglob("*"))
+        for path in visible_files(raw, {suffix})
         # classes.txt is the class list that annotation tools leave among the labels.
-        if path.suffix.lower() == suffix and path not in claimed
-        and path.name != "classes.txt" and not path.name.startswith(".")
+        if path not in claimed and path.name != "classes.txt"
         and (not set(label_folders).isdisjoint(path.relative_to(raw).parts[:-1])
              or (path.parent in beside and _may_be_label(path)))
     ]

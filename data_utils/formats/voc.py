@@ -34,6 +34,7 @@ from data_utils.formats.xml_text import (
 from data_utils.formats.yolo_names import index_folders
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation
+from data_utils.visible_files import visible_files
 
 if TYPE_CHECKING:
     from data_utils.dataset_section import DatasetSection
@@ -63,7 +64,7 @@ def class_names(raw: Path) -> tuple[str, ...]:
             if (folder / name).is_file():
                 return read(folder / name)
     found: set[str] = set()
-    for path in sorted(raw.rglob("*.[xX][mM][lL]")):
+    for path in visible_files(raw, {".xml"}):
         if root_tag(path) == "annotation":
             found |= {_name(element) for element in parse_xml(path, read_label_bytes(path)).iter("object")}
     if not found - {""}:

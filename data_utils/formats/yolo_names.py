@@ -18,6 +18,7 @@ from data_utils.config import read_yaml
 from data_utils.errors import InputError
 from data_utils.formats.class_list import CLASS_LIST, read_class_list
 from data_utils.formats.labels import breaks_line, read_label_bytes
+from data_utils.visible_files import is_hidden
 
 YAML_FILES = ("data.yaml", "dataset.yaml", "data.yml")
 OBJ_NAMES, OBJ_DATA = "obj.names", "obj.data"
@@ -62,7 +63,7 @@ def read_indexes(raw: Path) -> list[YoloIndex]:
 
 def index_folders(raw: Path) -> list[Path]:
     """Return `raw` and the folders right below it, where archives have their one top folder; hidden ones left out."""
-    below = sorted(path for path in raw.iterdir() if path.is_dir() and not path.name.startswith("."))
+    below = sorted(path for path in raw.iterdir() if path.is_dir() and not is_hidden(path.name))
     return [raw, *below]
 
 

@@ -31,8 +31,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_utils.errors import InputError
 from data_utils.imaging.decoder_log import captured_stderr
 from data_utils.imaging.image_header import MAX_PIXELS, ImageHeader, UnreadableImage, parse_header, read_header
+from data_utils.visible_files import visible_files
 
 __all__ = [
     "IMAGE_SUFFIXES", "MAX_PIXELS", "DecodedImage", "ImageSize", "UnreadableImage", "apply_orientation", "decode_bgr",
@@ -117,32 +119,21 @@ def apply_orientation(image: BgrImage, orientation: int) -> BgrImage:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """Return every image file below `folder`, sorted by path. Hidden files (a leading dot) are not images.
+    """Return every image file below `folder`, sorted by path, as `visible_files` finds them.
 
-    Linked folders are followed once. Raises InputError if the folder cannot be listed.
+    Raises UnreadableImage, an InputError, if a folder cannot be listed.
     """
-    found: list[Path] = []
-    seen: set[str] = set()
-
-    def refuse(error: OSError) -> None:
-        raise UnreadableImage(f"{error.filename}: folder cannot be listed ({error.strerror})")
-
-    for root, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(root)
-        if real in seen:
-            folders.clear()  # a link back to a folder already listed
-            continue
-        seen.add(real)
-        folders.sort()
-        names = (name for name in files if not name.startswith("."))
-        found += [Path(root, name) for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
-    return sorted(found)
+    if not os.path.isdir(folder):
+        raise UnreadableImage(f"{folder}: folder cannot be listed (no such folder)")
+    try:
+        return visible_files(folder, IMAGE_SUFFIXES)
+    except InputError as error:
+        raise UnreadableImage(str(error)) from None
 
 
 def list_other_pictures(folder: str | Path) -> list[Path]:
     """Return the files below `folder`, sorted, that are pictures by their name but of a kind that is not read."""
-    return sorted(path for path in Path(folder).rglob("*")
-                  if path.suffix.lower() in OTHER_SUFFIXES and not path.name.startswith("."))  # fmt: skip
+    return visible_files(folder, OTHER_SUFFIXES)
 
 
 def encode_image(bgr: BgrImage, suffix: str, jpeg_quality: int = 95) -> bytes:

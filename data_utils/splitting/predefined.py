@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from data_utils.errors import InputError
-from data_utils.formats.identity import DEFAULT_METADATA, MetadataRow, read_metadata
+from data_utils.formats.identity import DEFAULT_METADATA, MetadataRow, PatientIds, read_metadata
 from data_utils.formats.labels import Findings
 from data_utils.splits import PARTS, Part, Split, SplitItem
 
@@ -49,7 +49,7 @@ def column_split(
     file:line, for another word, and where the file has no such column.
     """
     findings = Findings()
-    rows = read_metadata(metadata_csv, findings, column)
+    rows = read_metadata(metadata_csv, findings, column, patients=PatientIds(findings, distinct=True))
     for row in rows.values():
         if row.part not in (*PARTS, ""):
             findings.problem(f"{row.place}: {column} = '{row.part}', allowed: {', '.join(PARTS)}, or nothing")

@@ -15,7 +15,7 @@ import numpy as np
 from data_utils.augment import Labels
 from data_utils.errors import InputError
 from data_utils.formats.yolo import read_labels
-from data_utils.imaging.images import IMAGE_SUFFIXES, image_size
+from data_utils.imaging.images import image_size, list_images
 
 if TYPE_CHECKING:
     from data_utils.config_sections import Config
@@ -137,7 +137,7 @@ def find_hr_partners(image_paths: Sequence[Path], hr_dir: str | Path) -> list[Pa
     hr_dir = Path(hr_dir) / "images" if Path(hr_dir, "images").is_dir() else Path(hr_dir)
     if not hr_dir.is_dir():
         raise InputError(f"{hr_dir}: no such folder of HR images; run `python -m data_utils.prepare`")
-    by_name = {path.name: path for path in sorted(hr_dir.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    by_name = {path.name: path for path in list_images(hr_dir)}
     by_stem = {path.stem: path for path in by_name.values()}
     partners = [by_name.get(path.name) or by_stem.get(path.stem) for path in image_paths]
     missing = [path for path, partner in zip(image_paths, partners, strict=True) if partner is None]

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_utils.atomic import write_csv
 from data_utils.csv_table import read_table
 from data_utils.errors import InputError
+from data_utils.formats.identity import PatientIds
+from data_utils.formats.labels import Findings
 
 METADATA = "metadata.csv"
 COLUMNS = ("filename", "patient_id", "dataset_source", "modality", "sequence")
@@ -40,13 +42,29 @@ def identify_videos(
     *,
     dataset_source: str = "videos",
     modality: str = "unknown",
+    same_patient: Sequence[Sequence[str]] = (),
+    distinct_patients: bool = False,
 ) -> dict[Path, VideoIdentity]:
     """Return {video: whose}, by exactly one of: a regex on the path below `source`, a CSV table, or the video's name.
 
     Of a single video, the regex sees the path as it was given. The table has the columns video (a path below `source`,
     a file name or a stem) and patient_id, and may have modality and dataset_source, which are otherwise as given here.
-    Raises InputError naming the videos that stay without a patient, and when none or two of the ways are given.
+    Raises InputError naming the videos that stay without a patient, when none or two of the ways are given, and where
+    two ids look like one (see formats/identity.py, PatientIds).
     """
+    found = _identify(videos, source, pattern, table, patient_is_video, dataset_source, modality)
+    findings = Findings()
+    watched = PatientIds(findings, same_patient, distinct_patients, "--same-patient 012 12, or --distinct-patients")
+    named = {video: replace(whose, patient_id=watched.named(whose.patient_id, str(video)))
+             for video, whose in found.items()}  # fmt: skip
+    watched.raise_problems()
+    return named
+
+
+def _identify(
+    videos: Sequence[Path], source: Path, pattern: str | None, table: str | Path | None, patient_is_video: bool,
+    dataset_source: str, modality: str,
+) -> dict[Path, VideoIdentity]:  # fmt: skip
     if (pattern is not None) + (table is not None) + patient_is_video > 1:
         raise InputError("--patient-pattern, --metadata and --patient-is-video say one thing in three ways; give one")
     below = source.is_dir()
