@@ -28,7 +28,8 @@ class ManifestRow:
     n_small, n_medium, n_large: boxes by area in original pixels (below 32x32, below 96x96, above). content_hash: of the
     source file's bytes, 32 hex digits. n_bytes, sharpness, brightness, saturated, border, perceptual_hash: see
     quality.FrameScores. nearest_bits: in how many of its 64 bits that hash differs from the most similar frame of the
-    same group kept before this one.
+    same group kept before this one. sequence: the video the frame is of, "" where nobody named it. group_kind: patient,
+    sequence or image, whatever `group` names; "" in manifests of earlier versions.
     """
 
     stem: str
@@ -54,6 +55,8 @@ class ManifestRow:
     border: float = 0.0
     perceptual_hash: str = ""
     nearest_bits: int = 64
+    sequence: str = ""
+    group_kind: str = ""
 
     @property
     def has_lesion(self) -> bool:
@@ -61,7 +64,35 @@ class ManifestRow:
         return self.n_boxes > 0
 
 
+    @property
+    def unit(self) -> str:
+        """What `group` names: patient, sequence or image; for older manifests read off the ids."""
+        if self.group_kind:
+            return self.group_kind
+        return "image" if self.group == self.stem else "patient" if self.group == self.patient_id else "sequence"
+
+
 COLUMNS = tuple(field.name for field in dataclasses.fields(ManifestRow))
+LATER_COLUMNS = ("sequence", "group_kind")  # which manifests of earlier versions lack
+UNITS = ("patient", "sequence", "image")  # the most independent first
+FEW_UNITS = 5  # below which an interval is little more than the range of these few
+
+
+def unit_of(rows: Iterable[ManifestRow]) -> str:
+    """Return what the groups of these frames are: patient, sequence or image; where they differ, the least independent.
+
+    It is the unit that an evaluation on them may resample. "frame" where there are no rows.
+    """
+    return max((row.unit for row in rows), key=UNITS.index, default="frame")
+
+
+def few_units(n_units: int, unit: str) -> str:
+    """Say what an interval can still mean where fewer than FEW_UNITS units are resampled."""
+    noun = unit if n_units == 1 else f"{unit}s"
+    if n_units < 2:
+        return f"{n_units} {noun}: nothing to resample, so no number has an interval, or says more than of this one."
+    return (f"Only {n_units} {noun}: an interval shows how far these few lie apart and says next to nothing about "
+            "others; compare models on them, frame by frame, and draw no conclusion on new ones.")  # fmt: skip
 
 
 def write_manifest(path: str | Path, rows: Iterable[ManifestRow]) -> bool:
@@ -82,7 +113,7 @@ def read_manifest(path: str | Path) -> dict[str, ManifestRow]:
 
 
 def _parsed(reader: csv.DictReader[str], path: Path) -> dict[str, ManifestRow]:
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    missing = [name for name in COLUMNS if name not in LATER_COLUMNS and name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(f"{path}:1: columns {missing} are missing; prepare the data set again")
     rows: dict[str, ManifestRow] = {}
@@ -95,13 +126,15 @@ def _parsed(reader: csv.DictReader[str], path: Path) -> dict[str, ManifestRow]:
 
 
 def _row(record: dict[str, str], where: str) -> ManifestRow:
-    values: dict[str, str | int | float] = {name: record[name] for name in COLUMNS}
+    values: dict[str, str | int | float] = {name: record.get(name, "") for name in COLUMNS}
     if any(value is None for value in values.values()):
         raise InputError(f"{where}: the line has too few columns; prepare the data set again")
     for name in _WHOLE_NUMBERS:
         if not (record[name].isascii() and record[name].isdigit()):
             raise InputError(f"{where}: {name} = '{record[name]}' is not a whole number; prepare the data set again")
         values[name] = int(record[name])
+    if values["group_kind"] not in ("", *UNITS):
+        raise InputError(f"{where}: group_kind = '{record['group_kind']}', allowed: {', '.join(UNITS)}")
     for name in _NUMBERS:
         try:
             values[name] = float(record[name])

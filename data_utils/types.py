@@ -70,7 +70,10 @@ class Annotation:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One raw frame: where it lies, what is drawn on it, and whose it is. `group` is what a split never cuts."""
+    """One raw frame: where it lies, what is drawn on it, and whose it is. `group` is what a split never cuts.
+
+    sequence: the video it is of, "" where nobody named it.
+    """
 
     image_path: Path
     annotation: Annotation
@@ -79,6 +82,7 @@ class Frame:
     source: str = "unknown"
     modality: str = "unknown"
     stem: str = ""
+    sequence: str = ""
 
     def __post_init__(self) -> None:
         if not self.patient_id or not self.group:

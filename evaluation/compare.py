@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from data_utils.errors import InputError, run_command
+from data_utils.manifest import FEW_UNITS, few_units
 
 HEADERS = ("measure", "A", "B", "B - A", "95 % interval", "p", "detectable", "patients for 0.02")
 
@@ -113,6 +114,8 @@ def report(compared: Mapping[str, Any]) -> str:
             f"With {about['n_units']} {about['unit']}s the smallest difference in AP50 found in 80 % of studies is "
             f"{headline.detectable:.3f}; a difference of {ASKED:g} would need about {headline.patients_for_asked:,}."
         )
+    if about["n_units"] < FEW_UNITS:
+        lines.append(few_units(about["n_units"], about["unit"]))
     if about["unit"] != "patient":
         lines.append(f"Frames are grouped by {about['unit']}, not by patient: intervals may be too narrow.")
     lines.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from data_utils.config import load_config, override_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.imaging.images import list_images
-from data_utils.manifest import ManifestRow, read_manifest
+from data_utils.manifest import ManifestRow, read_manifest, unit_of
 
 PARTS = ("train", "val", "test", "val_healthy", "test_healthy")
 _BUILDS_THE_MODEL = ("model", "sr_layers", "sr_decoder", "sr_resblocks")  # config keys the weights depend on
@@ -69,7 +69,7 @@ def open_evaluation_set(config: Config, split: int, data: str) -> EvaluationSet:
         dataset = SREYOLODataset(list_file, hr_dir, config=config, uint8=True)
     batch_size = config.eval.batch_size or config.batch_size
     loader = make_loader(dataset, batch_size, workers=config.run.workers, shuffle=False, seed=config.seed)
-    return EvaluationSet(label, loader, sizes, _notes(config, data))
+    return EvaluationSet(label, loader, sizes, _notes(sizes))
 
 
 def require_unseen(evaluated: EvaluationSet, config: Config, data: str, split: int, trained_split: int | None) -> None:
@@ -93,7 +93,7 @@ def require_unseen(evaluated: EvaluationSet, config: Config, data: str, split: i
     if n_seen:
         raise InputError(
             f"--split {split}: the weights are of split {trained_split}, and {n_seen} of these {len(stems)} frames, or "
-            f"others of their {config.dataset.group}s, were trained on; use --split {trained_split}"
+            f"others of their {unit_of(evaluated.sizes.values())}s, were trained on; use --split {trained_split}"
         )
 
 
@@ -147,10 +147,12 @@ def _list_of_all(data: str, processed: Path, sizes: dict[str, ManifestRow], fold
     return list_file
 
 
-def _notes(config: Config, data: str) -> tuple[str, ...]:
-    if config.dataset.group == "patient" or data in config.dataset.external:
+def _notes(sizes: Mapping[str, ManifestRow]) -> tuple[str, ...]:
+    """Say it where the set's own manifest does not group its frames by patient, whatever the training set does."""
+    unit = unit_of(sizes.values())
+    if unit in ("patient", "frame"):
         return ()
-    return (f"Split by {config.dataset.group}: NOT patient-independent, expect worse on new patients.",)
+    return (f"Grouped by {unit}: NOT patient-independent, expect worse on new patients.",)
 
 
 def _classes(config: Config) -> str:

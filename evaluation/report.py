@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data_utils.errors import run_command
+from data_utils.manifest import FEW_UNITS, few_units
 
 NOT_DEFINED = "n/a"
 
@@ -239,6 +240,8 @@ def _interval_notes(metrics: Mapping[str, Any]) -> list[str]:
         return []
     unit, count = metrics["unit"], metrics["n_units"]
     notes = [f"Intervals: BCa, {metrics['n_resamples']} resamples of {count} {unit}s."]
+    if count < FEW_UNITS:
+        notes.append(few_units(count, unit))
     if unit != "patient":
         notes.append(f"The frames are grouped by {unit}, not by patient: intervals may be too narrow.")
     sweep = metrics.get("sweep") or {}

@@ -12,7 +12,7 @@ from torch import nn
 
 from data_utils.config import config_hash
 from data_utils.config_sections import Config
-from data_utils.manifest import ManifestRow
+from data_utils.manifest import ManifestRow, unit_of
 from data_utils.types import FrameResult
 from evaluation.evaluation_set import EvaluationSet, label_of, open_evaluation_set, require_unseen
 from evaluation.headline import Scoring
@@ -94,7 +94,7 @@ def describe_pass(
         "label": label_of(config, split, data),
         "split": split,
         "list_sha256": list_hash((result.stem for result in results), sizes),
-        "unit": "frame" if not sizes else config.dataset.group,
+        "unit": unit_of(sizes[result.stem] for result in results if result.stem in sizes),
         "imgsz": config.imgsz_lr,
         "conf_thresh": config.conf_thresh,
         "config_sha256": config_hash(config),

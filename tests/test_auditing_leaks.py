@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from audit_samples import PARTS, add_frame, config_of, cropped, make_set, recompressed, texture, write_list
 
@@ -26,7 +27,8 @@ def leaks_of(folder: Path, *overrides: str) -> SplitLeaks:
 
 
 def found(folder: Path, *overrides: str) -> dict[str, tuple[str, list[str]]]:
-    return {f.check: (f.verdict, list(f.messages)) for f in leaks_of(folder, *overrides).findings if f.messages}
+    return {f.check: (f.verdict, list(f.messages)) for f in leaks_of(folder, *overrides).findings
+            if f.messages and f.check != "patients in val and test"}  # these sets are small
 
 
 def plant(
@@ -124,13 +126,59 @@ def test_healthy_frames_belong_to_their_part(tmp_path: Path) -> None:
 def test_video_neighbours_are_frames_near_in_number_that_look_alike(tmp_path: Path, names, leaks: bool) -> None:
     make_set(tmp_path)
     moved = texture(70)[10:-2, :]
-    plant(tmp_path, names[0], texture(70), "val", ["f6", "f7"])
-    plant(tmp_path, names[1], moved)
+    plant(tmp_path, names[0], texture(70), "val", ["f6", "f7"], patient=names[0])  # nobody knows whose they are
+    plant(tmp_path, names[1], moved, patient=names[1])
     expected = {NEIGHBOURS} if leaks else set()
     strict = "dataset.audit.near_duplicate=0.999"  # so that these are no copies
     assert {pair.kind for pair in leaks_of(tmp_path, strict).pairs} == expected
     if leaks:
         assert leaks_of(tmp_path, strict, "dataset.audit.neighbour_gap=4").pairs == []
+
+
+def test_frames_numbered_through_across_patients_are_no_video(tmp_path: Path) -> None:
+    """As in CVC-ClinicDB: 25.png of one patient, 27.png of another, in like scenes."""
+    make_set(tmp_path)
+    moved = texture(70)[10:-2, :]
+    strict = "dataset.audit.near_duplicate=0.999"
+    for more in ({"patient": "p1"}, {"patient": "p1", "sequence": "a"}):
+        other = {**more, "patient": "p2"} if "sequence" not in more else {"patient": "p2", "sequence": "b"}
+        plant(tmp_path, "025", texture(70), "val", ["f6", "f7"], **more)
+        plant(tmp_path, "027", moved, **other)
+        assert leaks_of(tmp_path, strict).pairs == []
+        assert NEIGHBOURS not in found(tmp_path, strict)
+
+
+def test_without_any_column_likeness_must_be_far_above_chance(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    for number in range(30):  # one scene in all frames, as in a phantom: likeness says nothing there
+        bgr = np.clip(0.75 * texture(500) + 0.25 * texture(300 + number), 0, 255).astype(np.uint8)
+        add_frame(tmp_path / "out", f"{number:03}", bgr, f"{number:03}")
+    names = [f"{number:03}" for number in range(30)]
+    write_list(tmp_path, "train", ["f0", "f1", *names[::2]])
+    write_list(tmp_path, "test", ["f8", "f9", *names[1::2]])
+    calm = leaks_of(tmp_path, "dataset.group=image", "dataset.audit.near_duplicate=0.999")
+    assert [pair for pair in calm.pairs if pair.kind == NEIGHBOURS] == []
+
+
+def test_a_check_that_is_switched_off_reads_not_checked(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    off = ("dataset.audit.neighbour_gap=0", "dataset.audit.near_duplicate=1")
+    verdicts = {f.check: (f.verdict, f.not_checked) for f in leaks_of(tmp_path, *off).findings}
+    assert verdicts[NEIGHBOURS] == ("not checked", "dataset.audit.neighbour_gap = 0")
+    assert verdicts[COPIES] == ("not checked", "dataset.audit.near_duplicate = 1")
+    plant(tmp_path, "s 1", texture(70), "val", ["f6", "f7"], patient="v", sequence="s")
+    plant(tmp_path, "s 2", texture(70)[10:-2, :], patient="v", sequence="s")
+    findings = leaks_of(tmp_path, "dataset.audit.near_duplicate=0.999").findings
+    finding = next(f for f in findings if f.check == NEIGHBOURS)
+    assert (finding.verdict, "dataset.audit.neighbour_gap" in finding.mend) == ("LEAK", True)
+
+
+def test_few_held_out_patients_are_a_warning(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    few = next(f for f in leaks_of(tmp_path).findings if f.check == "patients in val and test")
+    assert few.verdict == "warning"
+    assert [message.partition(":")[0] for message in few.messages] == ["test", "val"]
+    assert "2 patients" in few.messages[0]
 
 
 def test_numbers_alone_are_no_evidence(tmp_path: Path) -> None:

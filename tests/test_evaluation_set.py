@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from evaluation_samples import CONFIG_PATH, small_config, write_prepared_set
 from small_raw_set import make_raw_set, run_prepare
 
 from data_utils.config import load_config
 from data_utils.errors import InputError
+from data_utils.manifest import unit_of
 from evaluation.evaluation_set import evaluation_config, open_evaluation_set
 
 
@@ -77,10 +80,27 @@ def test_an_external_set_cannot_be_called_like_a_part(tmp_path):
         open_evaluation_set(config, 1, "test")
 
 
-def test_a_split_that_cuts_patients_is_called_that(tmp_path):
-    config = small_config(*write_prepared_set(tmp_path), "dataset.group=sequence")
-    (note,) = open_evaluation_set(config, 1, "test").notes
-    assert "NOT patient-independent" in note
+def test_the_unit_comes_from_the_evaluated_sets_own_manifest(tmp_path):
+    """An external set prepared without patients is resampled by image, whatever the training set's group is."""
+    raw = make_raw_set(tmp_path / "raw")
+    run_prepare(raw, "dataset.name=ext", "dataset.split.n_splits=0", "imgsz_lr=96", "imgsz_hr=192",
+                "dataset.group=image", "dataset.metadata=null")  # fmt: skip
+    config = small_config(*write_prepared_set(tmp_path / "own"), f"dataset.external.ext.processed={tmp_path}/out")
+    assert config.dataset.group == "patient"
+    opened = open_evaluation_set(config, 1, "ext")
+    (note,) = opened.notes
+    assert "Grouped by image: NOT patient-independent" in note
+    assert unit_of(opened.sizes.values()) == "image"
+    assert open_evaluation_set(config, 1, "test").notes == ()
+    (tmp_path / "out/manifest.csv").write_text(without_columns(tmp_path / "out/manifest.csv", "sequence", "group_kind"))
+    assert unit_of(open_evaluation_set(config, 1, "ext").sizes.values()) == "image"  # prepared by an earlier version
+
+
+def without_columns(path, *names):
+    rows = list(csv.DictReader(path.open()))
+    kept = [name for name in rows[0] if name not in names]
+    return "\n".join([",".join(kept), *(",".join(row[name] for name in kept) for row in rows)]) + "\n"
+
 
 
 def test_unknown_sets_and_missing_lists_are_refused(tmp_path):

@@ -64,19 +64,20 @@ def test_patients_found_are_left_out_where_no_patient_is_known(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "audit", "words"),
-    [({"group": "image"}, "passed", "NOT by patient"), ({}, "leak", "did not pass (leak)"), ({}, None, "No audit")],
+    ("metrics", "audit", "words"),
+    [({"unit": "image"}, "passed", "NOT by patient"), ({}, "leak", "did not pass (leak)"), ({}, None, "No audit")],
 )
-def test_warnings(tmp_path, dataset, audit, words):
+def test_warnings(tmp_path, metrics, audit, words):
     record_file = write_run(tmp_path, some_results())
     record = json.loads(record_file.read_text())
-    record["config"]["dataset"] |= dataset
+    record["metrics"] |= metrics
     record_file.write_text(json.dumps(record))
     if audit:
         (tmp_path / "audit.json").write_text(json.dumps({"dataset": "lesions", "verdict": audit}))
     found = warnings(read_run(record_file))
     assert sum(words in warning for warning in found) == 1
-    assert "With 3 patients, intervals are rough." in found
+    unit = metrics.get("unit", "patient")
+    assert any(warning.startswith(f"Only 3 {unit}s: an interval shows") for warning in found)
 
 
 def test_a_threshold_from_the_same_frames_is_warned_of(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_utils.atomic import write_csv, write_text
 from data_utils.auditing.contact_sheet import write_contact_sheet
-from data_utils.auditing.findings import Finding, FramePair
+from data_utils.auditing.findings import NOT_CHECKED, Finding, FramePair
 from data_utils.dataset_section import AuditSection
 from data_utils.text_table import format_table
 
@@ -59,6 +59,8 @@ class AuditReport:
         """Return the table of checks, and the first messages of those that found something."""
         lines = [f"{self.dataset}: {self.n_frames} frames in {', '.join(self.splits)}", "", format_table(self._rows())]
         for finding in self.findings:
+            if finding.verdict == NOT_CHECKED:
+                lines += ["", f"{finding.verdict}  {finding.scope}: {finding.check}: {finding.not_checked}"]
             if not finding.messages:
                 continue
             lines += ["", f"{finding.verdict}  {finding.scope}: {finding.check}"]
@@ -92,7 +94,7 @@ class AuditReport:
         for check in dict.fromkeys(finding.check for finding in self.findings):
             found = [finding for finding in self.findings if finding.check == check]
             counts = {finding.scope: finding.count for finding in found}
-            worst = min(found, key=lambda f: SEVERITIES.index(f.severity) if f.messages else len(SEVERITIES))
+            worst = min(found, key=_rank)
             cells = {scope: counts.get(scope, "") for scope in (*self.splits, "all")}
             rows.append({"check": check, **cells, "verdict": worst.verdict})
         return rows
@@ -100,7 +102,7 @@ class AuditReport:
     def _record(self) -> dict[str, Any]:
         checks = [
             {"split": f.scope, "check": f.check, "found": f.count, "verdict": f.verdict,
-             "messages": list(f.messages[:KEPT])}
+             "messages": list(f.messages[:KEPT]), **({"why": f.not_checked} if f.not_checked else {})}
             for f in self.findings
         ]  # fmt: skip
         return {
@@ -111,3 +113,10 @@ class AuditReport:
             "settings": self.settings.model_dump(mode="json", exclude={"known_pairs"}),
             "checks": checks,
         }
+
+
+def _rank(finding: Finding) -> int:
+    """Order findings of one check: the worst first, then what was not checked, then what is in order."""
+    if finding.messages:
+        return SEVERITIES.index(finding.severity)
+    return len(SEVERITIES) + (finding.verdict != NOT_CHECKED)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["leak", "error", "warning", "note"]
+NOT_CHECKED = "not checked"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Finding:
     severity: Severity
     messages: Sequence[str]
     mend: str = ""
+    not_checked: str = ""  # why the check was not made; it then found nothing, which says nothing
 
     @property
     def count(self) -> int:
@@ -28,7 +30,9 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """One word for the table: ok, or the severity, in capitals where it stops training."""
+        """One word for the table: ok, or the severity, in capitals where it stops training, or "not checked"."""
+        if self.not_checked and not self.messages:
+            return NOT_CHECKED
         if not self.messages:
             return "ok"
         return self.severity.upper() if self.blocks else self.severity

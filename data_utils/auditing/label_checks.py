@@ -44,12 +44,17 @@ def check_labels(frames: Iterable[AuditFrame], dataset: DatasetSection) -> list[
             unusable.append(f"{label}: {hidden} more lines that cannot be used")
         if not findings.n_problems:
             _note_odd_boxes(label, dataset, odd)
+    off = {}
+    if dataset.audit.box_min == 0:
+        off[TINY] = "dataset.audit.box_min = 0"
+    if dataset.audit.box_max >= 1:
+        off[HUGE] = "dataset.audit.box_max = 1"
     background = "note" if dataset.allow_background else "error"
     return [
         Finding(SCOPE, "unusable labels", "error", unusable, "mend the lines in the raw set and prepare again"),
         Finding(SCOPE, "missing label files", background, missing,
                 "write an empty file for a frame without objects, or set dataset.allow_background=true"),
-        *(Finding(SCOPE, check, "warning", messages) for check, messages in odd.items()),
+        *(Finding(SCOPE, check, "warning", found, not_checked=off.get(check, "")) for check, found in odd.items()),
     ]  # fmt: skip
 
 

@@ -5,24 +5,32 @@ Patient and group ids appear as hashes only.
 
 from __future__ import annotations
 
+import math
+import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_utils.auditing.findings import Finding, FramePair
 from data_utils.auditing.fingerprints import Fingerprint
 from data_utils.auditing.likeness import View
-from data_utils.auditing.near_duplicates import alike_across, alike_pairs
+from data_utils.auditing.near_duplicates import Match, alike_across, alike_pairs
 from data_utils.auditing.parts import EXTERNAL, AuditedSplit, AuditFrame
-from data_utils.dataset_section import DatasetSection
+from data_utils.dataset_section import AuditSection, DatasetSection
 from data_utils.formats.spelling import folded_id
+from data_utils.manifest import FEW_UNITS, ManifestRow, few_units, unit_of
 from data_utils.splits import hashed_id
 
 IDENTICAL, COPIES, NEIGHBOURS = "identical files", "near-duplicates", "neighbouring video frames"
 REGROUP = "put both under one patient_id in metadata.csv (or dataset.group_pattern) and prepare again"
 ACCEPT = f"{REGROUP}, or accept the pair in dataset.audit.known_pairs with a reason"
+NO_VIDEO = (
+    f"{ACCEPT}; where these are not frames of one video, name the videos in a column sequence of metadata.csv, or set "
+    "dataset.audit.neighbour_gap=0, and they are not checked"
+)
+CHANCE_PAIRS, CHANCE_QUANTILE, ABOVE_CHANCE = 2000, 0.995, 0.2
 NEIGHBOURS_TRIED = 2  # frames of other parts that follow a frame in number, looked at for each frame
 INDEPENDENCE = "split not by patient"
 UNKNOWN = "unknown"  # a data source nobody named
@@ -49,19 +57,22 @@ def find_leaks(
     pairs = list(_identical(frames, prints, split.name))
     known = {frozenset(pair.frames): pair.reason for pair in dataset.audit.known_pairs}
     equal = {frozenset((pair.file_a, pair.file_b)) for pair in pairs}
-    for pair in _alike(frames, views, dataset, split.name, workers):
+    unasked = _not_checked(frames, dataset)
+    for pair in _alike(frames, views, dataset, split.name, workers, skip=unasked):
         if (files := frozenset((pair.file_a, pair.file_b))) not in equal:
             equal.add(files)
             reason = known.get(frozenset(Path(file).stem for file in files), "")
             pairs.append(FramePair(**{**vars(pair), "accepted": reason}))
     leaks = [pair for pair in pairs if not pair.accepted]
     findings = list(_shared_ids(frames, dataset.group, split.name))
-    for kind, mend in ((IDENTICAL, f"remove one of them, or {REGROUP}"), (COPIES, ACCEPT), (NEIGHBOURS, ACCEPT)):
+    mends = {IDENTICAL: f"remove one of them, or {REGROUP}", COPIES: ACCEPT, NEIGHBOURS: NO_VIDEO}
+    for kind, mend in mends.items():
         messages = [str(pair) for pair in leaks if pair.kind == kind]
-        findings.append(Finding(split.name, kind, "leak", messages, mend))
+        findings.append(Finding(split.name, kind, "leak", messages, mend, unasked.get(kind, "")))
     if dataset.group == "patient":
         findings.append(Finding(split.name, "one patient under two ids", "leak", _two_ids(leaks, frames), REGROUP))
     accepted = [f"{pair}: {pair.accepted}" for pair in pairs if pair.accepted]
+    findings.append(Finding(split.name, "patients in val and test", "warning", _few_held_out(frames)))
     findings.append(Finding(split.name, "accepted pairs", "note", accepted))
     findings.append(Finding(split.name, "equal files within a part", "note", _repeats(frames, prints)))
     return SplitLeaks(findings, pairs)
@@ -143,14 +154,15 @@ def _repeats(frames: Sequence[AuditFrame], prints: Mapping[Path, Fingerprint]) -
 
 
 def _alike(
-    frames: Sequence[AuditFrame], views: Mapping[Path, View], dataset: DatasetSection, split: str, workers: int | None
-) -> Iterator[FramePair]:
-    """Yield copies, then video neighbours, in either case the most alike first."""
+    frames: Sequence[AuditFrame], views: Mapping[Path, View], dataset: DatasetSection, split: str,
+    workers: int | None, *, skip: Collection[str],
+) -> Iterator[FramePair]:  # fmt: skip
+    """Yield copies, then video neighbours, in either case the most alike first. skip: kinds that are not looked for."""
     seen = [frame for frame in frames if frame.path in views]
     looks = [views[frame.path] for frame in seen]
     audit = dataset.audit
-    copies = alike_across(looks, [frame.side for frame in seen], audit.near_duplicate, workers)
-    following = alike_pairs(looks, list(_following(seen, audit.neighbour_gap)), audit.neighbour_likeness)
+    copies = [] if COPIES in skip else alike_across(looks, [f.side for f in seen], audit.near_duplicate, workers)
+    following = [] if NEIGHBOURS in skip else _neighbours(seen, looks, audit)
     for kind, matches in ((COPIES, copies), (NEIGHBOURS, sorted(following, key=lambda match: -match.likeness))):
         for match in matches:
             a, b = seen[match.first], seen[match.second]
@@ -158,17 +170,75 @@ def _alike(
                 yield FramePair(split, kind, a.part, str(a.path), b.part, str(b.path), round(match.likeness, 4))
 
 
+def _not_checked(frames: Sequence[AuditFrame], dataset: DatasetSection) -> dict[str, str]:
+    """Return why a kind of pair is not looked for, for those that are not."""
+    reasons = {}
+    if dataset.audit.near_duplicate >= 1:
+        reasons[COPIES] = "dataset.audit.near_duplicate = 1"
+    if dataset.audit.neighbour_gap == 0:
+        reasons[NEIGHBOURS] = "dataset.audit.neighbour_gap = 0"
+    elif all(frame.row is not None and _owner(frame.row) and not frame.row.sequence for frame in frames):
+        reasons[NEIGHBOURS] = "patients are known and sequences are not, so file names are not asked"
+    return reasons
+
+
+def _owner(row: ManifestRow) -> str:
+    """Return the patient or sequence somebody named for a frame, "" where each frame stands for itself."""
+    return "" if row.patient_id == row.stem else row.patient_id
+
+
+def _neighbours(frames: Sequence[AuditFrame], looks: Sequence[View], audit: AuditSection) -> list[Match]:
+    """Return the neighbouring frames that look alike: by neighbour_likeness within a sequence that is known.
+
+    Where only file names speak, frames of different videos may be numbered through, and frames of one organ look alike
+    anyway: then the likeness must also be far above that of frames drawn at random from this set.
+    """
+    pairs = list(_following(frames, audit.neighbour_gap))
+    known = [pair for pair in pairs if _sequence(frames[pair[0]])]
+    guessed = [pair for pair in pairs if not _sequence(frames[pair[0]])]
+    needed = audit.neighbour_likeness
+    if guessed:
+        draw, near = random.Random(0), set(guessed)
+        drawn = [sorted((draw.randrange(len(frames)), draw.randrange(len(frames)))) for _ in range(CHANCE_PAIRS)]
+        apart = [(a, b) for a, b in drawn if a != b and not {(a, b), (b, a)} & near]
+        chance = [match.likeness for match in alike_pairs(looks, apart, -math.inf)]
+        usual = sorted(chance)[int(CHANCE_QUANTILE * (len(chance) - 1))] if chance else 0.0
+        needed = min(max(needed, usual + ABOVE_CHANCE), max(audit.near_duplicate, needed))
+    return alike_pairs(looks, known, audit.neighbour_likeness) + alike_pairs(looks, guessed, needed)
+
+
+def _sequence(frame: AuditFrame) -> str:
+    return frame.row.sequence if frame.row is not None else ""
+
+
+def _few_held_out(frames: Sequence[AuditFrame]) -> list[str]:
+    """Name the held-out parts with fewer than FEW_UNITS patients (or whatever groups are), and what that means."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for frame in frames:
+        if frame.row is not None and frame.side in ("val", "test"):
+            groups[frame.side].add(frame.row.group)
+    unit = unit_of(frame.row for frame in frames if frame.row is not None)
+    return [
+        f"{side}: {few_units(len(found), unit)}"
+        for side, found in sorted(groups.items())
+        if len(found) < FEW_UNITS
+    ]
+
+
 def _following(frames: Sequence[AuditFrame], gap: int) -> Iterator[tuple[int, int]]:
     """Yield pairs (indices) of frames on different sides whose names differ in the last number alone, by `gap` at most.
 
     Of the frames that follow a frame, the nearest few of other sides are taken, so the pairs grow with the frames.
     """
-    videos: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    videos: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
     for index, frame in enumerate(frames):
+        whose = (_owner(frame.row), frame.row.sequence) if frame.row is not None else ("", "")
+        if whose[0] and not whose[1]:
+            continue  # its patient is known to be in one part, and no other patient is in its video
         name = str(Path(frame.row.filename).with_suffix("")) if frame.row is not None else frame.path.stem
         if match := _NUMBERED.fullmatch(name):
             before, number, after = match.groups()
-            videos[before, after].append((int(number), index))
+            videos[*whose, before, after].append((int(number), index))
     for _, numbered in sorted(videos.items()):
         numbered.sort()
         for position, (number, index) in enumerate(numbered):

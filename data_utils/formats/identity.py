@@ -52,6 +52,7 @@ class Identity:
     source: str = "unknown"
     modality: str = "unknown"
     has_lesion: str = ""
+    sequence: str = ""
 
 
 class PatientIds:
@@ -136,7 +137,8 @@ class IdentityFinder:
             self._sequences.named(f"{patient}/{sequence}", str(source.image))
         group = {"patient": patient, "sequence": f"{patient}/{sequence}" if patient else sequence, "image": stem}
         identity = (patient or (stem if self._kind == "image" else sequence), group[self._kind])
-        return Identity(*identity, row.source, row.modality, row.has_lesion) if row else Identity(*identity)
+        about = (row.source, row.modality, row.has_lesion) if row else ("unknown", "unknown", "")
+        return Identity(*identity, *about, sequence)
 
     def report_unused(self) -> None:
         """Count and note the metadata lines that no image claimed; raise what only all ids together show."""

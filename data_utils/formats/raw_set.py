@@ -106,7 +106,7 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
             if dataset.labelled:
                 _compare_with_metadata(source, annotation, identity, findings)
             frames.append(Frame(source.image, annotation, identity.patient_id, identity.group, identity.source,
-                                identity.modality, stem))  # fmt: skip
+                                identity.modality, stem, identity.sequence))  # fmt: skip
     findings.raise_problems()
     finder.report_unused()
     if not dataset.labelled:

@@ -254,6 +254,8 @@ class Preparation:
             border=round(scores.border, 6),
             perceptual_hash=scores.perceptual_hash,
             nearest_bits=self.nearest[frame.stem][1],
+            sequence=frame.sequence,
+            group_kind=self.dataset.group,
         )
 
     def _splits(self, rows: Sequence[ManifestRow], excluded: Sequence[tuple[str, str]]) -> list[Split]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from data_utils.manifest import FEW_UNITS, few_units
 from evaluation.paper import PAPER_COLUMN
 from evaluation.report import format_value, metric_rows
 from evaluation.reporting.parts import Part, Points, Section, Table, Text
@@ -59,11 +60,11 @@ def summary(metrics: Mapping[str, Any], paper: Mapping[str, float]) -> str:
 
 def warnings(files: RunFiles) -> list[str]:
     """Return what a reader must know before believing the numbers."""
-    metrics, dataset = files.metrics, files.dataset
+    metrics = files.metrics
     words = []
-    if (group := dataset.get("group", metrics["unit"])) not in ("patient", "frame"):
-        words.append(f"The frames are split by {group}, NOT by patient: expect worse on new patients, and true "
-                     "intervals that are wider than those below.")  # fmt: skip
+    if metrics["unit"] not in ("patient", "frame"):
+        words.append(f"The frames are grouped by {metrics['unit']}, NOT by patient: expect worse on new patients, "
+                     "and true intervals that are wider than those below.")  # fmt: skip
     if metrics["unit"] == "frame":
         words.append("Nothing is known of the patients: frames count as if each came from another patient.")
     if metrics.get("threshold_is_own"):
@@ -73,7 +74,9 @@ def warnings(files: RunFiles) -> list[str]:
             words.append(f"The leakage and label audit of this data set did not pass ({verdict}); see Data.")
     else:
         words.append("No audit of this data set lies beside the results: whether its parts leak is not known.")
-    if metrics["n_frames"] and metrics["n_units"] < 30:
+    if metrics["n_frames"] and metrics["n_units"] < FEW_UNITS:
+        words.append(few_units(metrics["n_units"], metrics["unit"]))
+    elif metrics["n_frames"] and metrics["n_units"] < 30:
         words.append(f"With {counted(metrics['n_units'], metrics['unit'])}, intervals are rough.")
     if metrics.get("n_non_finite"):
         words.append(f"{counted(metrics['n_non_finite'], 'frame')} gave NaN or infinite outputs, which were left out.")

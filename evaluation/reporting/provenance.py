@@ -31,7 +31,7 @@ def data_section(files: RunFiles) -> Section:
     parts: list[Part] = [Text(f"Data set {name}, scored on {files.record.get('data', NOT_RECORDED)}: "
                               f"{counted(files.metrics['n_frames'], 'frame')}, "
                               f"{counted(files.metrics['n_boxes'], 'true box')}. "
-                              f"Split by {dataset.get('group', NOT_RECORDED)}.")]  # fmt: skip
+                              f"Grouped by {files.metrics['unit']}.")]  # fmt: skip
     rows = [row for row in files.summary if row["split"] == f"split{split}"]
     shown = [column for column in COLUMNS if rows and column in rows[0]]
     if rows:
