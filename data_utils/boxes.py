@@ -6,11 +6,15 @@ xyxy: corners; cxcywhn: centre and size over image width and height. Normalised 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from data_utils.types import FloatArray
 
 SIZE_SIDES = (32, 96)  # pixels: small is below 32x32, medium below 96x96 (COCO's buckets, and the paper's)
+# Of the area: a box of exactly 32x32 reaches the bucket above, although its label file rounds, as six decimals do.
+SIZE_TOLERANCE = 1e-4
 
 
 def cxcywhn_to_xyxy(boxes_cxcywhn: FloatArray, width: float, height: float) -> FloatArray:
@@ -52,19 +56,32 @@ def area_xyxy(boxes_xyxy: FloatArray) -> FloatArray:
     return np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
 
 
+def size_bounds(sides: Sequence[float]) -> list[float]:
+    """Return the area, in square pixels, from which a box is in the bucket above each side; SIZE_TOLERANCE below it.
+
+    The one place that says where sizes part, for preparing and for evaluation.
+    """
+    return [side**2 * (1 - SIZE_TOLERANCE) for side in sides]
+
+
 def count_sizes(boxes_cxcywhn: FloatArray, width: float, height: float) -> tuple[int, int, int]:
     """Count the small (area below 32x32 pixels), medium (below 96x96) and large of normalised boxes [N, 4]."""
     areas = area_xyxy(cxcywhn_to_xyxy(boxes_cxcywhn, width, height))
-    small, medium = (int((areas < side**2).sum()) for side in SIZE_SIDES)
+    small, medium = (int((areas < area).sum()) for area in size_bounds(SIZE_SIDES))
     return small, medium - small, len(areas) - medium
+
+
+def intersection_xyxy(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the area, float64 [N, M], that every box of `a` [N, 4] shares with every box of `b` [M, 4]."""
+    a, b = (np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in (a, b))
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    return np.prod(np.clip(high - low, 0, None), axis=2)
 
 
 def iou_xyxy(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return intersection over union of every box of `a` [N, 4] with every box of `b` [M, 4], float64 [N, M]."""
-    a, b = (np.asarray(boxes, dtype=np.float64).reshape(-1, 4) for boxes in (a, b))
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    intersection = np.prod(np.clip(high - low, 0, None), axis=2)
+    intersection = intersection_xyxy(a, b)
     union = area_xyxy(a)[:, None] + area_xyxy(b)[None, :] - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 

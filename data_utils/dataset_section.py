@@ -116,6 +116,9 @@ class DatasetSection(Section):
     names: Annotated[tuple[str, ...], FromList]
     labels_frame: Literal["displayed", "stored"] = "displayed"  # EXIF-rotated files: the frame the boxes were drawn in
     bad_boxes: Literal["error", "drop"] = "error"
+    # COCO's iscrowd objects. leave_out: their frames do not train, and detections there do not count in evaluation.
+    # box: the crowd's box is taken as that of one object.
+    crowd: Literal["leave_out", "box"] = "leave_out"
     allow_background: bool = False  # a missing label file means a healthy frame instead of an error
     max_unreadable: Probability = 0.05  # share of undecodable frames above which preparing stops
     image_format: Literal["jpg", "png"] = "jpg"

@@ -14,7 +14,7 @@ from data_utils.errors import InputError
 
 HrKind = Literal["native", "upsampled"]
 _WHOLE_NUMBERS = ("width", "height", "n_boxes", "crop_x", "crop_y", "n_small", "n_medium", "n_large",
-                  "n_bytes", "nearest_bits")  # fmt: skip
+                  "n_bytes", "nearest_bits", "n_crowd")  # fmt: skip
 _NUMBERS = ("sharpness", "brightness", "saturated", "border")
 
 
@@ -29,7 +29,8 @@ class ManifestRow:
     source file's bytes, 32 hex digits. n_bytes, sharpness, brightness, saturated, border, perceptual_hash: see
     quality.FrameScores. nearest_bits: in how many of its 64 bits that hash differs from the most similar frame of the
     same group kept before this one. sequence: the video the frame is of, "" where nobody named it. group_kind: patient,
-    sequence or image, whatever `group` names; "" in manifests of earlier versions.
+    sequence or image, whatever `group` names; "" in manifests of earlier versions. n_crowd: regions of lr/crowd, where
+    nothing is learnt or counted.
     """
 
     stem: str
@@ -57,11 +58,12 @@ class ManifestRow:
     nearest_bits: int = 64
     sequence: str = ""
     group_kind: str = ""
+    n_crowd: int = 0
 
     @property
     def has_lesion(self) -> bool:
-        """Whether the frame holds at least one box."""
-        return self.n_boxes > 0
+        """Whether the frame holds at least one box or crowd."""
+        return self.n_boxes + self.n_crowd > 0
 
 
     @property
@@ -73,7 +75,7 @@ class ManifestRow:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ManifestRow))
-LATER_COLUMNS = ("sequence", "group_kind")  # which manifests of earlier versions lack
+LATER_COLUMNS = {"sequence": "", "group_kind": "", "n_crowd": "0"}  # which manifests of earlier versions lack
 UNITS = ("patient", "sequence", "image")  # the most independent first
 FEW_UNITS = 5  # below which an interval is little more than the range of these few
 
@@ -126,13 +128,14 @@ def _parsed(reader: csv.DictReader[str], path: Path) -> dict[str, ManifestRow]:
 
 
 def _row(record: dict[str, str], where: str) -> ManifestRow:
-    values: dict[str, str | int | float] = {name: record.get(name, "") for name in COLUMNS}
+    values: dict[str, str | int | float] = {name: record.get(name, LATER_COLUMNS.get(name, "")) for name in COLUMNS}
     if any(value is None for value in values.values()):
         raise InputError(f"{where}: the line has too few columns; prepare the data set again")
     for name in _WHOLE_NUMBERS:
-        if not (record[name].isascii() and record[name].isdigit()):
-            raise InputError(f"{where}: {name} = '{record[name]}' is not a whole number; prepare the data set again")
-        values[name] = int(record[name])
+        text = str(values[name])
+        if not (text.isascii() and text.isdigit()):
+            raise InputError(f"{where}: {name} = '{text}' is not a whole number; prepare the data set again")
+        values[name] = int(text)
     if values["group_kind"] not in ("", *UNITS):
         raise InputError(f"{where}: group_kind = '{record['group_kind']}', allowed: {', '.join(UNITS)}")
     for name in _NUMBERS:

@@ -6,6 +6,7 @@ image's top left corner, and a box is the half-open area between two corners.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -44,11 +45,13 @@ class Annotation:
     """The boxes of one frame.
 
     boxes_cxcywhn: float64 [N, 4], centre and size over the frame's width and height, in [0, 1].
-    class_ids: int64 [N].
+    class_ids: int64 [N]. crowd: boxes of the same kind around groups of objects that nobody told apart (COCO's
+    iscrowd), neither truth nor background; None where there are none.
     """
 
     boxes_cxcywhn: FloatArray
     class_ids: IntArray
+    crowd: Annotation | None = None
 
     def __post_init__(self) -> None:
         boxes, class_ids = _boxes(self.boxes_cxcywhn, np.float64), _class_ids(self.class_ids)
@@ -58,6 +61,18 @@ class Annotation:
             raise ValueError("normalised boxes must lie in [0, 1]; are these pixels?")
         object.__setattr__(self, "boxes_cxcywhn", boxes)
         object.__setattr__(self, "class_ids", class_ids)
+        if self.crowd is not None and not len(self.crowd):
+            object.__setattr__(self, "crowd", None)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the frame holds neither a box nor a crowd."""
+        return not len(self) and self.crowd is None
+
+    def with_boxes(self, change: Callable[[FloatArray], FloatArray]) -> Annotation:
+        """Return the annotation with its boxes, and its crowd's, mapped by a function of boxes [N, 4]."""
+        crowd = None if self.crowd is None else self.crowd.with_boxes(change)
+        return Annotation(change(self.boxes_cxcywhn), self.class_ids, crowd)
 
     def __len__(self) -> int:
         return len(self.class_ids)
@@ -133,7 +148,8 @@ class Detections:
 class FrameResult:
     """One evaluated frame: its truth and what was found, both in pixels of the original frame.
 
-    truth_xyxy: float64 [M, 4]; truth_class_ids: int64 [M]; original_size, input_size: (width, height) in pixels.
+    truth_xyxy: float64 [M, 4]; truth_class_ids: int64 [M]; crowd_xyxy, crowd_class_ids: the same of regions where
+    detections do not count (COCO's iscrowd); original_size, input_size: (width, height) in pixels.
     group: what a split never cuts (a patient, unless dataset.group says otherwise); "" when nothing is known of it.
     """
 
@@ -148,6 +164,13 @@ class FrameResult:
     group: str = ""
     source: str = "unknown"
     modality: str = "unknown"
+    crowd_xyxy: FloatArray = field(default_factory=lambda: np.zeros((0, 4)))
+    crowd_class_ids: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether the frame holds neither a true box nor a crowd."""
+        return not len(self.truth_xyxy) and not len(self.crowd_xyxy)
 
     def size_in(self, reference: Literal["original", "input", "hr"]) -> tuple[int, int]:
         """Return (width, height) in pixels of the original frame, of the detector's input, or of the HR target."""

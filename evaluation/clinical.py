@@ -55,7 +55,7 @@ def froc(results: Sequence[FrameResult], scoring: Scoring) -> dict[str, Any]:
 def healthy_view(results: Sequence[FrameResult], scoring: Scoring, threshold: float | None) -> dict[str, Any]:
     """Return false alarms on frames without a lesion; rates are None where there are no such frames."""
     counts = frame_counts(frame_table(results, scoring), 0, threshold)
-    healthy = np.array([not len(result.truth_xyxy) for result in results], dtype=bool)
+    healthy = np.array([result.is_healthy for result in results], dtype=bool)
     n_healthy, fp = int(healthy.sum()), counts.fp
     return {
         "n_frames": n_healthy,

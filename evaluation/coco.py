@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_utils.boxes import size_bounds
 from data_utils.types import FloatArray, FrameResult
 from evaluation.average_precision import interpolated_ap, rank_hits, sampled_envelope, weighted_ap
 from evaluation.match_table import Criterion, MatchTable, SizeReference, match_frames
@@ -28,9 +29,10 @@ def area_ranges(cutoffs: Sequence[float] = SIZE_CUTOFFS) -> dict[str, tuple[floa
     """Return {bucket: (smallest, largest area in square pixels)} between squares of the given sides.
 
     COCO's own ranges hold both ends, so that a 32x32 box would count as small and as medium. Here every box is in
-    exactly one bucket. Two sides give small, medium and large; other numbers name their bounds ("16-32 px").
+    exactly one bucket, the same as in preparing (boxes.size_bounds). Two sides give small, medium and large; other
+    numbers name their bounds ("16-32 px").
     """
-    bounds = [0.0, *(side**2 for side in cutoffs), math.inf]
+    bounds = [0.0, *size_bounds(cutoffs), math.inf]
     if len(cutoffs) == 2:
         names = ["small", "medium", "large"]
     else:

@@ -111,7 +111,7 @@ def headline_intervals(
 def threshold_statistics(results: Sequence[FrameResult], counts: FrameCounts, units: IntArray) -> dict[str, Statistic]:
     """Return the statistics of one operating point: precision to healthy_clean of `headline_statistics`."""
     tp, fp, n_truth = (_by_unit(values, units) for values in (counts.tp, counts.fp, counts.n_truth))
-    healthy = np.array([not len(result.truth_xyxy) for result in results], dtype=bool)
+    healthy = np.array([result.is_healthy for result in results], dtype=bool)
     frames, n_healthy = _by_unit(np.ones(len(units)), units), _by_unit(healthy, units)
     n_patients, n_found = patients_found(results, counts, units)
     return {

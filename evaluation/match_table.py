@@ -15,13 +15,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data_utils.boxes import area_xyxy, iou_xyxy
+from data_utils.boxes import area_xyxy, intersection_xyxy, iou_xyxy
 from data_utils.types import FloatArray, FrameResult, IntArray
 
 SizeReference = Literal["original", "input", "hr"]
 BoolArray = NDArray[np.bool_]
 
 _TINY = 1e-12  # overlap of a box whose centre lies inside another that it hardly overlaps
+_IN_CROWD = -2  # partner of a detection that lies in a crowd, until the table is made
 _PREFERRED = 2.0  # lifts counted true boxes above ignored ones, whatever their overlap
 
 
@@ -44,7 +45,8 @@ class MatchTable:
     """All detections, best score first (equal scores in frame order), and what each took under each criterion.
 
     scores: float64 [D]. class_ids, frames: int64 [D]. ranks: int64 [D], place within its frame and class, from 0.
-    partners: int64 [C, D], number of the true box taken, or -1. ignored: bool [C, D], neither hit nor false alarm.
+    partners: int64 [C, D], number of the true box taken, or -1. ignored: bool [C, D], neither hit nor false alarm: by
+    its size, or because it lies in a crowd.
     truth_class_ids, truth_frames: int64 [G]. truth_areas: float64 [G], square pixels of the size reference.
     counted: bool [C, G], whether the true box counts under the criterion. n_frames: S.
     """
@@ -79,20 +81,25 @@ def match_frames(
 ) -> MatchTable:
     """Match the detections of each frame, the best `max_det` of each class, with its true boxes."""
     found, truth = _detected_boxes(results, max_det, size_reference), _true_boxes(results, size_reference)
+    crowds = _crowd_boxes(results)
     low, high = np.array([criterion.area for criterion in criteria]).reshape(-1, 2).T[:, :, None]
     counted = (truth.areas >= low) & (truth.areas <= high)
     partners = np.full((len(criteria), len(found.frames)), -1, dtype=np.int64)
     edges = np.arange(len(results) + 1)
     found_edges, truth_edges = np.searchsorted(found.frames, edges), np.searchsorted(truth.frames, edges)
-    for frame in np.intersect1d(found.frames, truth.frames):
+    for frame in np.intersect1d(found.frames, np.union1d(truth.frames, crowds.frames)):
         own = slice(found_edges[frame], found_edges[frame + 1])
         its = slice(truth_edges[frame], truth_edges[frame + 1])
-        same_class = found.class_ids[own, None] == truth.class_ids[its]
-        for rows, least, overlap in _overlaps(found.boxes[own], truth.boxes[its], criteria):
-            taken = greedy_partners(np.where(same_class, overlap, 0.0), least, counted[rows, its])
-            partners[rows, own] = np.where(taken >= 0, taken + its.start, -1)
+        regions = np.flatnonzero(crowds.frames == frame)
+        class_ids = np.concatenate([truth.class_ids[its], crowds.class_ids[regions]])
+        same_class = found.class_ids[own, None] == class_ids
+        n_truth = its.stop - its.start
+        for rows, least, overlap in _overlaps(found.boxes[own], truth.boxes[its], crowds.boxes[regions], criteria):
+            counts = np.concatenate([counted[rows, its], np.zeros((len(least), len(regions)), dtype=bool)], axis=1)
+            taken = greedy_partners(np.where(same_class, overlap, 0.0), least, counts, n_reusable=len(regions))
+            partners[rows, own] = np.where(taken >= n_truth, _IN_CROWD, np.where(taken >= 0, taken + its.start, -1))
     order = np.argsort(-found.scores, kind="stable")
-    outside = (partners < 0) & ((found.areas < low) | (found.areas > high))
+    outside = (partners < 0) & ((found.areas < low) | (found.areas > high)) | (partners == _IN_CROWD)
     took_ignored = (partners >= 0) & ~np.take_along_axis(counted, np.maximum(partners, 0), 1) if counted.size else False
     return MatchTable(
         criteria=tuple(criteria),
@@ -100,7 +107,7 @@ def match_frames(
         class_ids=found.class_ids[order],
         frames=found.frames[order],
         ranks=found.ranks[order],
-        partners=partners[:, order],
+        partners=np.maximum(partners[:, order], -1),
         ignored=(outside | took_ignored)[:, order],
         truth_class_ids=truth.class_ids,
         truth_frames=truth.frames,
@@ -130,6 +137,13 @@ def _true_boxes(results: Sequence[FrameResult], size_reference: SizeReference) -
     return _Boxes(boxes, class_ids, frames, areas, np.zeros(0), np.zeros(0, dtype=np.int64))
 
 
+def _crowd_boxes(results: Sequence[FrameResult]) -> _Boxes:
+    boxes = _joined([result.crowd_xyxy for result in results], np.float64).reshape(-1, 4)
+    class_ids = _joined([result.crowd_class_ids for result in results], np.int64)
+    frames = np.repeat(np.arange(len(results)), [len(result.crowd_class_ids) for result in results]).astype(np.int64)
+    return _Boxes(boxes, class_ids, frames, np.zeros(len(boxes)), np.zeros(0), np.zeros(0, dtype=np.int64))
+
+
 def _detected_boxes(results: Sequence[FrameResult], max_det: int, size_reference: SizeReference) -> _Boxes:
     boxes = _joined([result.detections.boxes_xyxy for result in results], np.float64).reshape(-1, 4)
     class_ids = _joined([result.detections.class_ids for result in results], np.int64)
@@ -149,11 +163,14 @@ def _areas(
     return area_xyxy(boxes * np.tile(reference / original, 2)[frames])
 
 
-def greedy_partners(overlap: FloatArray, thresholds: FloatArray, counted: BoolArray) -> IntArray:
+def greedy_partners(
+    overlap: FloatArray, thresholds: FloatArray, counted: BoolArray, n_reusable: int = 0
+) -> IntArray:
     """Serve detections in order, under C criteria at once; returns int64 [C, D], the true box each takes, or -1.
 
     overlap: float64 [D, G]; thresholds: float64 [C], least overlap of a hit; counted: bool [C, G], true boxes that are
-    taken in preference to the others. Of equal overlaps the last box is taken, as pycocotools does.
+    taken in preference to the others. The last `n_reusable` boxes are never used up. Of equal overlaps the last box is
+    taken, as pycocotools does.
     """
     n_truth = overlap.shape[1]
     partners = np.full((len(thresholds), len(overlap)), -1, dtype=np.int64)
@@ -168,7 +185,8 @@ def greedy_partners(overlap: FloatArray, thresholds: FloatArray, counted: BoolAr
         best = n_truth - 1 - value[:, ::-1].argmax(axis=1)
         took = np.flatnonzero(allowed[all_criteria, best])
         partners[took, row] = best[took]
-        free[took, best[took]] = False
+        used = took[best[took] < n_truth - n_reusable]
+        free[used, best[used]] = False
     return partners
 
 
@@ -180,10 +198,15 @@ def greedy_match(iou: FloatArray, iou_thresh: float) -> IntArray:
 
 
 def _overlaps(
-    boxes: FloatArray, truth: FloatArray, criteria: Sequence[Criterion]
+    boxes: FloatArray, truth: FloatArray, crowds: FloatArray, criteria: Sequence[Criterion]
 ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
-    """Yield, for each run of criteria of one kind, its rows, their least overlaps and the overlaps [D, G]."""
-    iou, start = iou_xyxy(boxes, truth), 0
+    """Yield, for each run of criteria of one kind, its rows, their least overlaps and the overlaps [D, G + crowds].
+
+    With a crowd a detection overlaps by the share of its own area that lies inside, as COCO has it.
+    """
+    inner = intersection_xyxy(boxes, crowds) / np.maximum(area_xyxy(boxes), _TINY)[:, None]
+    iou, start = np.concatenate([iou_xyxy(boxes, truth), inner], axis=1), 0
+    truth = np.concatenate([truth, crowds])
     for kind, run in itertools.groupby(criteria, key=lambda criterion: criterion.overlap):
         # As in COCO, an IoU threshold of 1 still accepts a box equal to rounding error.
         least = np.array([min(criterion.threshold, 1 - 1e-10) for criterion in run])

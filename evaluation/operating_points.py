@@ -74,14 +74,16 @@ def hit_table(results: Sequence[FrameResult], iou_thresh: float, max_det: int = 
 
 def threshold_curves(table: MatchTable, criterion: int = 0) -> ThresholdCurves:
     """Return precision, recall and F1 over the score threshold; empty without truth or detections."""
-    n_truth, n_found = int(table.counted[criterion].sum()), len(table.scores)
+    counts = ~table.ignored[criterion]
+    scores, hits = table.scores[counts], table.hits(criterion)[counts]
+    n_truth, n_found = int(table.counted[criterion].sum()), len(scores)
     if not n_truth or not n_found:
         none, no_counts = np.zeros(0), np.zeros(0, dtype=np.int64)
         return ThresholdCurves(none, none, none, none, no_counts, no_counts)
-    kept = np.append(np.flatnonzero(np.diff(table.scores)) + 1, n_found)  # equal scores go together
-    tp = np.cumsum(table.hits(criterion))[kept - 1]
-    below = np.append(table.scores, 0.0)[kept]
-    thresholds = (table.scores[kept - 1] + below) / 2
+    kept = np.append(np.flatnonzero(np.diff(scores)) + 1, n_found)  # equal scores go together
+    tp = np.cumsum(hits)[kept - 1]
+    below = np.append(scores, 0.0)[kept]
+    thresholds = (scores[kept - 1] + below) / 2
     return ThresholdCurves(thresholds, tp / kept, tp / n_truth, 2 * tp / (kept + n_truth), tp.astype(np.int64), kept)
 
 
@@ -94,7 +96,8 @@ def best_f1(results: Sequence[FrameResult], iou_thresh: float, max_det: int = 30
     curves, n_truth = threshold_curves(table), len(table.truth_class_ids)
     if not len(curves.f1):
         undefined = None if not n_truth else 0.0
-        return OperatingPoint(None, undefined, undefined, undefined, tp=0, fp=len(table.scores), fn=n_truth)
+        fp = int(table.false_alarms(0).sum())
+        return OperatingPoint(None, undefined, undefined, undefined, tp=0, fp=fp, fn=n_truth)
     best = int(curves.f1.argmax())
     return _point(float(curves.thresholds[best]), int(curves.tp[best]), int(curves.n_kept[best]), n_truth)
 
@@ -123,7 +126,7 @@ def frame_counts(table: MatchTable, criterion: int, threshold: float | None) -> 
 
 def healthy_frames(results: Sequence[FrameResult], threshold: float | None) -> tuple[int, int]:
     """Return (frames without a true box, how many of them hold a detection above `threshold`)."""
-    healthy = [result.detections for result in results if not len(result.truth_xyxy)]
+    healthy = [result.detections for result in results if result.is_healthy]
     alarmed = [d for d in healthy if len(d if threshold is None else d.above(threshold))]
     return len(healthy), len(alarmed)
 

@@ -112,7 +112,16 @@ def _truth_line(result: FrameResult) -> dict[str, Any]:
         "size": list(result.original_size),
         "boxes": result.truth_xyxy.astype(np.float64).tolist(),
         "classes": result.truth_class_ids.tolist(),
+        **_crowd(result),
     }
+
+
+def _crowd(result: FrameResult) -> dict[str, Any]:
+    """Return the regions where detections do not count, for the few frames that have any."""
+    if not len(result.crowd_xyxy):
+        return {}
+    boxes = result.crowd_xyxy.astype(np.float64).tolist()
+    return {"crowd": {"boxes": boxes, "classes": result.crowd_class_ids.tolist()}}
 
 
 def _prediction_line(result: FrameResult) -> dict[str, Any]:
@@ -140,6 +149,7 @@ def _short(values: FloatArray) -> Any:
 
 
 def _result(found: Mapping[str, Any], truth: Mapping[str, Any]) -> FrameResult:
+    crowd = truth.get("crowd", {"boxes": [], "classes": []})
     return FrameResult(
         stem=truth["frame"],
         detections=Detections(found["boxes"], found["scores"], found["classes"]),
@@ -152,6 +162,8 @@ def _result(found: Mapping[str, Any], truth: Mapping[str, Any]) -> FrameResult:
         group=truth["group"],
         source=truth["source"],
         modality=truth["modality"],
+        crowd_xyxy=np.array(crowd["boxes"], dtype=np.float64).reshape(-1, 4),
+        crowd_class_ids=np.array(crowd["classes"], dtype=np.int64),
     )
 
 
@@ -209,6 +221,12 @@ def _check(row: Mapping[str, Any], kind: str) -> None:
     for name in ("frame",) if kind == KIND else ("frame", "patient", "group", "source", "modality"):
         if not isinstance(row[name], str):
             raise ValueError(f"{name} must be text, found {str(row[name])[:40]}")
+    _check_boxes(row, kind)
+    if "crowd" in row and kind == TRUTH_KIND:
+        _check_boxes(row["crowd"], kind)
+
+
+def _check_boxes(row: Mapping[str, Any], kind: str) -> None:
     boxes = np.array(row["boxes"], dtype=np.float64).reshape(-1, 4)
     if not (np.abs(boxes) <= _LARGEST).all():  # false for NaN too
         raise ValueError("boxes hold NaN, infinite or absurd values")

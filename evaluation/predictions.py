@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from data_utils.boxes import cxcywhn_to_xyxy
 from data_utils.config_sections import Config
 from data_utils.manifest import ManifestRow
+from data_utils.splitting.split_list import read_crowd
 from data_utils.types import FloatArray, FrameResult
 from evaluation.benchmark import eval_mode
 from evaluation.image_quality import ReconstructionQuality
@@ -91,6 +92,7 @@ def _frame_results(raw: FloatArray, batch: Mapping[str, Any], config: Config, si
         original_size = (row.width, row.height) if row else (config.imgsz_hr, config.imgsz_hr)
         found = postprocess(raw[index], config.conf_thresh, config.eval.nms_iou, config.eval.max_det)
         own = labels[labels[:, 0] == index]
+        crowd = read_crowd(image_path, config.dataset.nc)
         extra = {} if row else {ASSUMED_SIZE: f"{config.imgsz_hr}x{config.imgsz_hr}"}
         if not np.isfinite(raw[index]).all():
             extra[NON_FINITE] = "left out"
@@ -107,6 +109,8 @@ def _frame_results(raw: FloatArray, batch: Mapping[str, Any], config: Config, si
                 group=row.group if row else "",
                 source=row.dataset_source if row else "unknown",
                 modality=row.modality if row else "unknown",
+                crowd_xyxy=cxcywhn_to_xyxy(crowd.boxes_cxcywhn, *original_size),
+                crowd_class_ids=crowd.class_ids,
             )
         )
     return results

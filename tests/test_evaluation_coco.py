@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from evaluation_samples import frame_result
 
+from data_utils.boxes import count_sizes, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 from data_utils.types import Detections, FrameResult
 from evaluation.coco import AREA_RANGES, IOU_THRESHOLDS, average_precision
 
@@ -115,7 +117,13 @@ def random_set(rng: np.random.Generator, crowded: bool) -> tuple[list[FrameResul
         scores = np.round(rng.random(len(doubled)), 1 if rng.random() < 0.5 else 6)  # one digit: many ties
         drop = rng.random() < 0.1
         detections = Detections.empty() if drop else Detections(doubled, scores, ids)
-        results.append(FrameResult("f", detections, boxes, class_ids, (640, 640), (320, 320)))
+        n_crowds = 0 if crowded else int(rng.integers(0, 3))
+        crowds = rng.uniform(0, 250, (n_crowds, 4))
+        crowds[:, 2:] += crowds[:, :2] + 20
+        results.append(
+            FrameResult("f", detections, boxes, class_ids, (640, 640), (320, 320), crowd_xyxy=crowds,
+                        crowd_class_ids=rng.integers(0, nc, n_crowds))
+        )  # fmt: skip
     return results, nc
 
 
@@ -129,6 +137,9 @@ def pycocotools_measures(results, nc, max_det, ranges):
         for (x1, y1, x2, y2), k in zip(result.truth_xyxy.tolist(), result.truth_class_ids.tolist(), strict=True):
             box = {"id": len(truth) + 1, "image_id": image_id, "category_id": k + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
             truth.append(box | {"area": (x2 - x1) * (y2 - y1), "iscrowd": 0})
+        for (x1, y1, x2, y2), k in zip(result.crowd_xyxy.tolist(), result.crowd_class_ids.tolist(), strict=True):
+            box = {"id": len(truth) + 1, "image_id": image_id, "category_id": k + 1, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+            truth.append(box | {"area": (x2 - x1) * (y2 - y1), "iscrowd": 1})
         found_boxes = result.detections.boxes_xyxy.astype(np.float64)  # differences are taken in double precision
         rows = zip(found_boxes.tolist(), result.detections.class_ids.tolist(), result.detections.scores, strict=True)
         for (x1, y1, x2, y2), k, score in rows:
@@ -158,7 +169,7 @@ def mean_or_none(precision):
 
 def test_equal_to_pycocotools_on_a_thousand_random_sets():
     rng = np.random.default_rng(0)
-    seen = {"boxes": 0, "empty": 0, "undefined": 0, "crowded": 0}
+    seen = {"boxes": 0, "empty": 0, "undefined": 0, "crowded": 0, "crowds": 0}
     for case in range(1000):
         crowded = case % 100 == 0
         results, nc = random_set(rng, crowded)
@@ -175,7 +186,45 @@ def test_equal_to_pycocotools_on_a_thousand_random_sets():
             assert got is None or abs(got - want) < 1e-6, f"case {case}: {values} against {wanted}"
         seen["boxes"] += sum(len(r.truth_xyxy) for r in results)
         seen["empty"] += sum(not len(r.truth_xyxy) for r in results)
+        seen["crowds"] += sum(len(r.crowd_xyxy) for r in results)
         seen["undefined"] += values.count(None)
         seen["crowded"] += max(len(r.truth_xyxy) for r in results) > 100
     assert min(seen.values()) >= 8, f"the cases do not cover what they claim to: {seen}"
     assert len(IOU_THRESHOLDS) == 10
+
+
+def test_a_detection_in_a_crowd_is_neither_hit_nor_false_alarm():
+    """In AP, at a threshold, in FROC, in the confusion matrix and on healthy frames alike."""
+    from data_utils.config_sections import EvalSection
+    from evaluation.clinical import froc, healthy_view
+    from evaluation.confusion import confusion_matrix
+    from evaluation.headline import Scoring
+    from evaluation.operating_points import at_threshold, best_f1, healthy_frames
+
+    boxes = [(10, 10, 60, 60, 0, 0.5), (210, 210, 240, 240, 0, 0.9), (215, 215, 235, 235, 0, 0.8)]
+    truth = frame_result([(10, 10, 60, 60, 0)], boxes)
+    in_crowd = replace(truth, crowd_xyxy=np.array([[200.0, 200, 250, 250]]), crowd_class_ids=np.array([0]))
+    only_crowd = replace(in_crowd, truth_xyxy=np.zeros((0, 4)), truth_class_ids=np.zeros(0, dtype=np.int64))
+    assert average_precision([truth], nc=1).ap == pytest.approx(1 / 3)
+    assert average_precision([in_crowd], nc=1).ap == pytest.approx(1.0)
+    assert (at_threshold([in_crowd], 0.5, 0.1).fp, best_f1([in_crowd], 0.5).f1) == (0, 1.0)
+    assert confusion_matrix([in_crowd], 1, 0.5, 0.1).tolist() == [[1, 0], [0, 0]]
+    scoring = Scoring(("lesion",), 0.5, 0.001, 320, EvalSection())
+    assert all(view["sensitivity"]["all"]["1/8"] == 1.0 for view in froc([in_crowd], scoring).values())
+    assert healthy_frames([only_crowd], 0.1) == (0, 0)
+    assert healthy_view([only_crowd], scoring, 0.1)["n_frames"] == 0
+    other_class = replace(in_crowd, crowd_class_ids=np.array([1]))
+    assert average_precision([other_class], nc=2).ap_by_class[0] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1350, 1080), (1920, 1080), (640, 480), (333, 777), (97, 101)])
+@pytest.mark.parametrize("digits", [6, 10, 17])
+@pytest.mark.parametrize(("side", "bucket"), [(32, "medium"), (96, "large"), (31.9, "small"), (95.9, "medium")])
+def test_a_box_of_a_cut_offs_size_is_in_one_bucket_in_both_places(width, height, digits, side, bucket):
+    """However its label file rounds: preparing counts it as evaluation does."""
+    corners = np.array([[0.0, 0, side, side]]) + min(1.0, (min(width, height) - side) / 2)
+    written = np.round(xyxy_to_cxcywhn(corners, width, height), digits)
+    counted = dict(zip(("small", "medium", "large"), count_sizes(written, width, height), strict=True))
+    truth = frame_result([(*cxcywhn_to_xyxy(written, width, height)[0], 0)])
+    by_size = average_precision([truth], nc=1).n_boxes_by_size
+    assert counted == by_size == {"small": 0, "medium": 0, "large": 0, bucket: 1}

@@ -86,11 +86,28 @@ def test_the_extent_of_polygons_stands_in_for_a_box(tmp_path: Path) -> None:
     assert in_pixels(result["a.jpg"]) == [[4, 2, 21, 19]]
 
 
-def test_crowds_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_crowds_are_neither_boxes_nor_background(tmp_path: Path) -> None:
     root = raw_folder(tmp_path, BOTH, [box(iscrowd=1), box(bbox=[1, 1, 3, 3], iscrowd=0)])
     result, findings = read(root)
     assert in_pixels(result["a.jpg"]) == [[1, 1, 4, 4]]
-    assert +findings.counts == {"boxes dropped: iscrowd": 1}
+    assert +findings.counts == {"crowds (iscrowd), where nothing is learnt or counted": 1}
+    crowd = result["a.jpg"].crowd
+    assert crowd is not None
+    assert in_pixels(crowd) == in_pixels(read(raw_folder(tmp_path / "b", BOTH, [box()]))[0]["a.jpg"])
+
+
+def test_a_crowd_may_be_taken_as_one_box(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, BOTH, [box(iscrowd=1)])
+    result, findings = read(root, crowd="box")
+    assert (len(result["a.jpg"]), result["a.jpg"].crowd) == (1, None)
+    assert +findings.counts == {"crowds (iscrowd) taken as one box": 1}
+
+
+def test_a_crowd_that_is_only_a_run_length_mask_covers_the_frame(tmp_path: Path) -> None:
+    record = {**box(), "iscrowd": 1, "bbox": [], "segmentation": {"size": [20, 40], "counts": [5, 10, 785]}}
+    crowd = read(raw_folder(tmp_path, BOTH, [record]))[0]["a.jpg"].crowd
+    assert crowd is not None
+    assert in_pixels(crowd) == [[0, 0, 40, 20]]
 
 
 def test_run_length_masks_without_a_box_are_a_problem_or_dropped(tmp_path: Path) -> None:
@@ -173,7 +190,8 @@ def test_a_frame_of_crowds_alone_is_counted(tmp_path: Path) -> None:
     root = raw_folder(tmp_path, BOTH, [{**box(), "iscrowd": 1}])
     result, findings = read(root)
     assert in_pixels(result["a.jpg"]) == []
-    assert findings.counts["frames left without a box"] == 1
+    assert not result["a.jpg"].is_healthy
+    assert findings.counts["frames left without a box"] == 0
 
 
 def test_captions_beside_the_instances_are_left_aside(tmp_path: Path) -> None:

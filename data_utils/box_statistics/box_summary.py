@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_utils.box_statistics.box_clusters import Sizes, cluster_sizes
-from data_utils.boxes import SIZE_SIDES
+from data_utils.boxes import SIZE_SIDES, size_bounds
 
 PERCENTILES = (5, 25, 50, 75, 95)
 P2_SHARE = 0.1  # share of boxes thinner than a cell of stride 8 above which a P2 head is advised: a rule of thumb
@@ -102,7 +102,7 @@ def _clusters(sizes: Sizes, n_clusters: int, strides: tuple[int, ...], seed: int
 def _buckets(sizes: Sizes) -> dict[str, int]:
     """Count small, medium and large boxes by area, as data_utils.boxes.count_sizes does with boxes of one frame."""
     areas = sizes.prod(axis=1)
-    small, medium = (int((areas < side**2).sum()) for side in SIZE_SIDES)
+    small, medium = (int((areas < area).sum()) for area in size_bounds(SIZE_SIDES))
     return {"small": small, "medium": medium - small, "large": len(areas) - medium}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -79,6 +80,7 @@ class Conversion:
         section = read_section(raw, names, reading)
         raw_set = read_raw_set(section)
         found = {source.image: source for source in READERS[section.format].find_sources(section, Findings())}
+        raw_set = self._without_crowds(raw_set)
         pairs, unreadable = self._copy_images(raw_set, found, out, skip_unreadable)
         frames = [frame for _, frame in pairs]
         label_paths(frames, ".label")  # refuses two images that would share one
@@ -95,6 +97,14 @@ class Conversion:
         return ConvertReport(self.source, section.format, self.target, self.format, per_class, counts, shift,
                                tuple(_as_seen(reason, raw, self.source) for reason in unreadable),
                                tuple(_as_seen(note, raw, self.source) for note in (*raw_set.notes, *self.notes)))
+
+    def _without_crowds(self, raw_set: RawSet) -> RawSet:
+        """Leave frames with crowds out where the target format cannot hold them: they would become healthy."""
+        kept = [frame for frame in raw_set.frames if frame.annotation.crowd is None or self.format == "coco"]
+        if n_left_out := len(raw_set.frames) - len(kept):
+            self.notes.append(f"{n_left_out} frames with crowds (iscrowd) are left out, for {self.format} labels "
+                              "cannot hold them; --to coco keeps them")  # fmt: skip
+        return replace(raw_set, frames=kept)
 
     def _copy_images(
         self, raw_set: RawSet, found: Mapping[Path, Source], out: Path, skip_unreadable: bool

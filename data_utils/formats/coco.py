@@ -91,12 +91,16 @@ def read_source(
     if min(size) <= 0:
         return Annotation.empty()
     boxes, class_ids, records = [], [], []
+    crowd: list[tuple[list[float], int, tuple[int, dict[str, Any]]]] = []
     for index, record in entry.annotations:
-        if record.get("iscrowd") in (1, "1"):
-            findings.counts["boxes dropped: iscrowd"] += 1
-            continue
+        is_crowd = record.get("iscrowd") in (1, "1", True)
+        apart = is_crowd and dataset.crowd == "leave_out"
+        findings.counts["crowds (iscrowd) taken as one box"] += is_crowd and not apart
         try:
             class_id = class_id_of(_category(record, entry.categories), dataset.names)
+            if apart:
+                crowd.append((_crowd_corners(record, size), class_id, (index, record)))
+                continue
             box = _corners(record)
             findings.counts[OUTLINED] += not record.get("bbox")
         except _MaskOnly as error:
@@ -111,9 +115,16 @@ def read_source(
         boxes.append(box)
         class_ids.append(class_id)
         records.append((index, record))
-    findings.counts["frames left without a box"] += bool(entry.annotations) and not boxes
+    findings.counts["frames left without a box"] += bool(entry.annotations) and not boxes and not crowd
     places = LazyPlaces(len(records), lambda i: entry.place(*records[i]))
-    return check_boxes(xyxy_to_cxcywhn(np.array(boxes), *size), class_ids, places, dataset.bad_boxes, findings)
+    found = check_boxes(xyxy_to_cxcywhn(np.array(boxes), *size), class_ids, places, dataset.bad_boxes, findings)
+    if not crowd:
+        return found
+    findings.counts["crowds (iscrowd), where nothing is learnt or counted"] += len(crowd)
+    corners, ids, theirs = zip(*crowd, strict=True)
+    places = LazyPlaces(len(theirs), lambda i: entry.place(*theirs[i]))
+    regions = check_boxes(xyxy_to_cxcywhn(np.array(corners), *size), ids, places, dataset.bad_boxes, findings)
+    return Annotation(found.boxes_cxcywhn, found.class_ids, regions)
 
 
 def class_names(raw: Path) -> tuple[str, ...]:
@@ -143,11 +154,15 @@ def write_set(folder: Path, names: Sequence[str], frames: Sequence[LabelledImage
     for image_id, frame in enumerate(frames, start=1):
         images.append({"id": image_id, "file_name": frame.inner, "width": frame.width, "height": frame.height})
         corners = cxcywhn_to_xyxy(frame.annotation.boxes_cxcywhn, frame.width, frame.height)
-        for class_id, (x1, y1, x2, y2) in zip(frame.annotation.class_ids.tolist(), corners.tolist(), strict=True):
+        shapes = [(*pair, 0) for pair in zip(frame.annotation.class_ids.tolist(), corners.tolist(), strict=True)]
+        if (crowd := frame.annotation.crowd) is not None:
+            regions = cxcywhn_to_xyxy(crowd.boxes_cxcywhn, frame.width, frame.height).tolist()
+            shapes += [(*pair, 1) for pair in zip(crowd.class_ids.tolist(), regions, strict=True)]
+        for class_id, (x1, y1, x2, y2), is_crowd in shapes:
             annotations.append({
                 "id": len(annotations) + 1, "image_id": image_id, "category_id": class_id + 1,
                 "bbox": [tidy(x1), tidy(y1), tidy(x2 - x1), tidy(y2 - y1)], "area": tidy((x2 - x1) * (y2 - y1)),
-                "iscrowd": 0, "segmentation": [],
+                "iscrowd": is_crowd, "segmentation": [],
             })  # fmt: skip
     categories = [{"id": index, "name": name} for index, name in enumerate(names, start=1)]
     path = folder / WRITTEN
@@ -308,6 +323,14 @@ def _category(record: dict[str, Any], categories: dict[Id, str]) -> str:
     if category_id not in categories:
         raise ValueError(f"category id {quoted(category_id)} is not among the categories")
     return categories[category_id]
+
+
+def _crowd_corners(record: dict[str, Any], size: tuple[int, int]) -> list[float]:
+    """Return the corners of a crowd; of one whose only shape is a run-length mask, those of the whole frame."""
+    try:
+        return _corners(record)
+    except _MaskOnly:
+        return [0.0, 0.0, float(size[0]), float(size[1])]
 
 
 def _corners(record: dict[str, Any]) -> list[float]:

@@ -181,7 +181,7 @@ def _read_annotation(
     if not turned or header is None or header.orientation == 1:
         return annotation
     findings.counts["frames whose boxes were turned with their EXIF rotation"] += 1
-    return Annotation(orient_boxes(annotation.boxes_cxcywhn, header.orientation), annotation.class_ids)
+    return annotation.with_boxes(lambda boxes: orient_boxes(boxes, header.orientation))
 
 
 def _header_or_none(source: Source, findings: Findings) -> ImageHeader | None:
@@ -194,7 +194,7 @@ def _header_or_none(source: Source, findings: Findings) -> ImageHeader | None:
 
 def _compare_with_metadata(source: Source, annotation: Annotation, identity: Identity, findings: Findings) -> None:
     expected = LESION_ANSWERS.get(identity.has_lesion.casefold())
-    if expected is None or expected == (len(annotation) > 0):
+    if expected is None or expected != annotation.is_healthy:
         return
     if not findings.counts["frames whose has_lesion disagrees with their labels"]:
         findings.note(f"{source.image}: has_lesion in the metadata says {expected}, its label file holds "
@@ -206,5 +206,5 @@ def _summary(frames: list[Frame], findings: Findings) -> Counter[str]:
     counts = Counter({key: count for key, count in findings.counts.items() if count})
     counts["frames"] = len(frames)
     counts["boxes"] = sum(len(frame.annotation) for frame in frames)
-    counts["negative frames"] = sum(len(frame.annotation) == 0 for frame in frames)
+    counts["negative frames"] = sum(frame.annotation.is_healthy for frame in frames)
     return counts

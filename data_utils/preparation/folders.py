@@ -12,7 +12,7 @@ from data_utils.config_sections import Config
 from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError, ResumableError
 
-COPY_FOLDERS = (Path("lr/images"), Path("lr/labels"), Path("hr/images"))  # below dataset.processed
+COPY_FOLDERS = (Path("lr/images"), Path("lr/labels"), Path("lr/crowd"), Path("hr/images"))  # below dataset.processed
 # Low estimates, in bytes a pixel: they catch a disk that cannot do, and never refuse one that can.
 LEAST_BYTES_PER_PIXEL = {"jpg": 0.05, "png": 0.3}
 

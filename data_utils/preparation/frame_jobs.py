@@ -82,6 +82,10 @@ class CopySettings:
         """Return the path of a frame's label file."""
         return self.processed / "lr" / "labels" / f"{stem}.txt"
 
+    def crowd(self, stem: str) -> Path:
+        """Return the path of the file with a frame's crowds; most frames have none, and no such file."""
+        return self.processed / "lr" / "crowd" / f"{stem}.txt"
+
 
 @dataclass(frozen=True)
 class FrameOutcome:
@@ -98,7 +102,7 @@ class FrameOutcome:
 def remove_copies(stem: str, settings: CopySettings, *, keep_suffix: str | None = None) -> None:
     """Remove what earlier runs wrote for a frame: all of it, or only the copies in another image format."""
     stale = [path for suffix in SUFFIXES if suffix != keep_suffix for path in settings.copies(stem, suffix)]
-    for path in stale if keep_suffix else [*stale, settings.label(stem)]:
+    for path in stale if keep_suffix else [*stale, settings.label(stem), settings.crowd(stem)]:
         path.unlink(missing_ok=True)
 
 
@@ -142,12 +146,16 @@ def process_frame(job: FrameJob, settings: CopySettings, previous: FrameRecord |
 
 def _write_label(job: FrameJob, scores: FrameScores, crop: tuple[int, ...], settings: CopySettings) -> bool:
     """Write a frame's label file, or remove the one of a set that had labels before; says whether anything changed."""
-    path = settings.label(job.stem)
-    if settings.labelled:
-        return write_labels(path, cropped_annotation(job.annotation, scores, crop))
-    was_there = path.exists()
-    path.unlink(missing_ok=True)
-    return was_there
+    annotation = cropped_annotation(job.annotation, scores, crop)
+    regions, label = settings.crowd(job.stem), settings.label(job.stem)
+    unwanted = [path for path, wanted in ((regions, annotation.crowd is not None), (label, True))
+                if path.exists() and not (wanted and settings.labelled)]  # fmt: skip
+    for path in unwanted:
+        path.unlink()
+    if not settings.labelled:
+        return bool(unwanted)
+    changed = annotation.crowd is not None and write_labels(regions, annotation.crowd)
+    return write_labels(label, annotation) or changed or bool(unwanted)
 
 
 def cropped_annotation(annotation: Annotation, scores: FrameScores, crop: tuple[int, ...]) -> Annotation:
@@ -156,7 +164,7 @@ def cropped_annotation(annotation: Annotation, scores: FrameScores, crop: tuple[
         return annotation
     x1, y1, x2, y2 = crop
     size = (scores.width, scores.height)
-    return Annotation(crop_cxcywhn(annotation.boxes_cxcywhn, size, (x1, y1, x2, y2)), annotation.class_ids)
+    return annotation.with_boxes(lambda boxes: crop_cxcywhn(boxes, size, (x1, y1, x2, y2)))
 
 
 def _copies_stand(record: FrameRecord, crop: tuple[int, ...], settings: CopySettings) -> bool:

@@ -175,7 +175,7 @@ class Preparation:
         rows = [
             self._manifest_row(frame, filenames[frame.stem]) for frame in raw_set.frames if frame.stem not in excluded
         ]
-        splits = self._splits(rows, [(stem, filenames[stem]) for stem in excluded])
+        splits = self._without_crowds(self._splits(rows, [(stem, filenames[stem]) for stem in excluded]), rows)
         write_manifest(self.dataset.manifest, rows)
         if edited := set_edited_lists_aside(self.dataset.splits):
             self.notes.append(f"{len(edited)} lists had been edited by hand and were kept as {edited[0]}...")
@@ -256,6 +256,7 @@ class Preparation:
             nearest_bits=self.nearest[frame.stem][1],
             sequence=frame.sequence,
             group_kind=self.dataset.group,
+            n_crowd=0 if frame.annotation.crowd is None else len(frame.annotation.crowd),
         )
 
     def _splits(self, rows: Sequence[ManifestRow], excluded: Sequence[tuple[str, str]]) -> list[Split]:
@@ -276,6 +277,17 @@ class Preparation:
         lesions = lesion_notes(splits) if self.dataset.labelled else []
         self.notes += [*independence_note(splits, self.dataset.group), *lesions, *repeat_notes(splits)]
         return splits
+
+    def _without_crowds(self, splits: list[Split], rows: Sequence[ManifestRow]) -> list[Split]:
+        """Take frames with a crowd out of what trains: what nobody told apart would be learnt as background."""
+        crowded = {row.stem for row in rows if row.n_crowd}
+        if crowded and splits:
+            n_left_out = sum(item.stem in crowded for item in splits[0]["train"])
+            self.notes.append(
+                f"{len(crowded)} frames hold crowds (COCO's iscrowd); {n_left_out} of them are left out of split 1's "
+                "train list, and detections there do not count in evaluation; dataset.crowd = box takes their boxes"
+            )
+        return [{**split, "train": [item for item in split["train"] if item.stem not in crowded]} for split in splits]
 
     def _report(
         self,

@@ -16,6 +16,7 @@ from data_utils.augment import Labels
 from data_utils.errors import InputError
 from data_utils.formats.yolo import read_labels
 from data_utils.imaging.images import image_size, list_images
+from data_utils.types import Annotation
 
 if TYPE_CHECKING:
     from data_utils.config_sections import Config
@@ -94,6 +95,13 @@ def label_path(image_path: str | Path) -> Path:
     last = len(folders) - 1 - folders[::-1].index("images")
     folders[last] = "labels"
     return Path(*folders, image_path.stem + ".txt")
+
+
+def read_crowd(image_path: str | Path, nc: int) -> Annotation:
+    """Read the crowds of an LR image, from lr/crowd beside lr/labels; most frames have no such file, and no crowd."""
+    labels = label_path(image_path)
+    path = labels.parent.with_name("crowd") / labels.name
+    return read_labels(path, nc) if path.is_file() else Annotation.empty()
 
 
 def read_all_labels(image_paths: Iterable[Path], nc: int, *, allow_background: bool) -> list[Labels]:
