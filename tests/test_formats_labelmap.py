@@ -124,7 +124,9 @@ def test_a_mask_of_another_size_names_both(tmp_path: Path) -> None:
 
 def test_no_listed_value_is_a_negative_frame_and_noted(tmp_path: Path) -> None:
     result = read(raw_folder(tmp_path, {"a": empty_mask() + np.uint8(3)}))
-    assert result.counts == {"frames": 1, "boxes": 0, "negative frames": 1}
+    unnamed = "label maps with value 3, which labelmap.values does not name: taken as background"
+    assert result.counts == {"frames": 1, "boxes": 0, "negative frames": 1, unnamed: 1}
+    assert any("a.png: holds the value 3" in note for note in result.notes)
     assert any("has a box" in note for note in result.notes)
 
 
@@ -262,14 +264,24 @@ def test_grey_noise_below_the_threshold_is_nothing_and_touching_corners_are_one_
     assert in_pixels(result["a.jpg"]) == [[4, 2, 14, 8]]
 
 
-def test_a_mask_that_only_looks_black_is_noted(tmp_path: Path) -> None:
-    root = raw_folder(tmp_path, {"a": spot(1), "b": spot(1)})
+@pytest.mark.parametrize("value", [1, 2, 100])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_masks_of_small_values_are_read_by_their_own_range(tmp_path: Path, value: int, dtype: type) -> None:
+    root = raw_folder(tmp_path, {"a": spot(value, dtype), "healthy": empty_mask().astype(dtype)})
     result, findings = read_masks(root)
-    assert [in_pixels(boxes) for boxes in result.values()] == [[], []]
-    assert +findings.counts == {"masks that are not black, yet below labelmap.threshold": 2}
-    assert len(findings.notes) == 1
-    assert "a.png: its brightest pixel is 1, below dataset.labelmap.threshold = 128" in findings.notes[0]
-    assert in_pixels(read_masks(root, threshold=1)[0]["a.jpg"]) == [[4, 2, 12, 6]]
+    assert in_pixels(result["a.jpg"]) == [[4, 2, 12, 6]]
+    assert in_pixels(result["healthy.jpg"]) == []
+    assert +findings.counts == {"black and white masks of small values, read by their own range": 1}
+
+
+def test_a_mask_of_several_small_values_is_refused_unless_it_is_said(tmp_path: Path) -> None:
+    mask = spot(1)
+    mask[10:12, 10:20] = 2
+    root = raw_folder(tmp_path, {"a": mask})
+    _, findings = read_masks(root)
+    assert "a.png: not black, yet its brightest pixel is 2" in findings.problems[0]
+    assert "dataset.labelmap.threshold" in findings.problems[0]
+    assert in_pixels(read_masks(root, threshold=1)[0]["a.jpg"])[0] == [4, 2, 12, 6]
 
 
 def test_masks_with_a_suffix_may_lie_among_the_frames(tmp_path: Path) -> None:

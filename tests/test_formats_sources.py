@@ -46,7 +46,7 @@ def test_labels_beside_images_that_are_not_there_are_counted(
         tmp_path / f"a{suffix}"
     ]
     assert findings.counts == {"label files without an image": 1}
-    assert findings.notes == [f"1 label files have no image, the first is {tmp_path / orphan}"]
+    assert findings.notes == [f"1 label files have no image: {tmp_path / orphan}"]
 
 
 def test_folders_go_into_the_stem(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,7 +78,7 @@ def test_an_empty_file_is_a_healthy_frame(tmp_path: Path, content: str) -> None:
     [
         ("2 0.5 0.5 0.1 0.1", "class id 2, but dataset.nc = 2 allows 0..1"),
         ("-1 0.5 0.5 0.1 0.1", "class id -1, but"),
-        ("0.0 0.5 0.5 0.1 0.1", "class id '0.0' is not an integer"),
+        ("0.5 0.5 0.5 0.1 0.1", "class id '0.5' is not an integer"),
         ("1.5 0.5 0.5 0.1 0.1", "not an integer"),
         ("polyp 0.5 0.5 0.1 0.1", "'polyp' is not an integer"),
         (f"{'9' * 5000} 0.5 0.5 0.1 0.1", "not an integer"),
@@ -344,7 +345,7 @@ def test_a_cvat_export_is_taken_as_it_is(tmp_path: Path) -> None:
     }  # fmt: skip
     assert result.counts["images that no list names, left out"] == 1
     (tmp_path / "obj_train_data" / "a b.jpg").unlink()
-    with pytest.raises(InputError, match=r"train\.txt:1: 'data/obj_train_data/a b\.jpg' is not there; put the images"):
+    with pytest.raises(InputError, match=r"not there: .*train\.txt:1: 'data/obj_train_data/a b\.jpg'; put them"):
         read(tmp_path)
 
 
@@ -407,7 +408,7 @@ def test_two_images_cannot_share_a_label_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-DATA = "path: .\ntrain: list.txt\nval: [images, more]\nnc: 2\nnames:\n  0: cyst\n  1: polyp\n"
+DATA = "path: .\ntrain: list.txt\nval: [images, images]\nnc: 2\nnames:\n  0: cyst\n  1: polyp\n"
 
 
 @pytest.mark.parametrize("name", ["data.yaml", "list.txt", "obj.names", "labels/a.txt"])
@@ -435,3 +436,27 @@ def test_random_folders_raise_input_errors_only(
     except InputError as error:
         message = str(error)
     assert name in message
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", "0.", "+0", "0.000e+00", "0.000000000000000000e+00", "0e0", "-0.0"])
+def test_class_ids_that_are_integers_in_value_are_taken(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(f"{text} 0.5 0.5 0.1 0.1\n")
+    assert read_labels(tmp_path / "a.txt", 1).class_ids.tolist() == [0]
+
+
+@pytest.mark.parametrize("text", ["0.5", "1e400", "nan", "inf", "0x0", "0_0", "zero", "1e-3", "\u0660"])
+def test_class_ids_that_are_not_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.txt").write_text(f"0 0.5 0.5 0.1 0.1\n{text} 0.5 0.5 0.1 0.1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"a\.txt"):
+        read_labels(tmp_path / "a.txt", 1)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".JPE", ".TiF", ".TIFF", ".Jpeg", ".bMp"])
+def test_pictures_are_known_by_any_case_of_their_suffix(tmp_path: Path, suffix: str) -> None:
+    kind = {".jfif": ".jpg", ".jpe": ".jpg", ".tif": ".tiff"}.get(suffix.lower(), suffix.lower())
+    (tmp_path / "images").mkdir()
+    cv2.imencode(kind, np.zeros((20, 40, 3), np.uint8))[1].tofile(tmp_path / "images" / f"a{suffix}")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    (frame,) = read(tmp_path).frames
+    assert len(frame.annotation) == 1

@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_utils.dataset_section import DatasetSection
+from data_utils.errors import InputError
+from data_utils.formats import read_raw_set
 from data_utils.formats.labels import Findings
 from data_utils.formats.yolo_lists import listed_images
 from data_utils.formats.yolo_names import YoloIndex
@@ -97,7 +100,7 @@ def test_entries_that_lead_out_are_refused(tmp_path: Path, line: str) -> None:
     listed, findings = find(raw, "train.txt")
     assert listed == {"images/a.jpg"}
     [problem] = findings.problems
-    assert problem.startswith(f"{raw / 'train.txt'}:2: ")
+    assert f"{raw / 'train.txt'}:2: " in problem
     if not line.startswith("data/"):  # that one may mean a folder etc/ of the set
         assert "leads out of" in problem
     # As an entry of data.yaml, for a folder and for a list file.
@@ -111,16 +114,39 @@ def test_lines_without_an_image_are_named(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("data/obj_train_data/a.jpg\n\ndata/obj_train_data/b.jpg\n")
     listed, findings = find(tmp_path, "train.txt")
     assert listed == set()
-    assert [problem.partition(" ")[0] for problem in findings.problems] == [
-        f"{tmp_path / 'train.txt'}:1:", f"{tmp_path / 'train.txt'}:3:",
-    ]  # fmt: skip
+    (problem,) = findings.problems
+    assert f"{tmp_path / 'train.txt'}:1:" in problem
+    assert f"{tmp_path / 'train.txt'}:3:" in problem
 
 
-def test_a_folder_that_is_not_there_is_noted(tmp_path: Path) -> None:
+def test_a_few_missing_lines_are_counted_below_max_unreadable(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"images/{number}.jpg" for number in range(40)))
+    (tmp_path / "train.txt").write_text("".join(f"images/{number}.jpg\n" for number in range(41)))
+    raw_set = read(tmp_path, "train: train.txt\nnames: [lesion]\n", max_unreadable=0.05)
+    assert len(raw_set.frames) == 40
+    assert raw_set.counts["listed images that are not there"] == 1
+    with pytest.raises(InputError, match=r"1 of 41 listed images .*train\.txt:41: 'images/40\.jpg'.*max_unreadable"):
+        read(tmp_path, "train: train.txt\nnames: [lesion]\n", max_unreadable=0.01)
+
+
+def test_a_data_yaml_of_which_a_part_is_there_is_an_error_naming_what_is_not(tmp_path: Path) -> None:
+    touch(tmp_path, *IMAGES)
+    (tmp_path / "few.txt").write_text("")
+    with pytest.raises(InputError, match=r"data\.yaml: .*val: 'images/valid', test: 'images/tset'"):
+        read(tmp_path, "train: images/train\nval: images/valid\ntest: images/tset\nnames: [lesion]\n")
+
+
+def read(root: Path, data_yaml: str, **settings: object):
+    (root / "data.yaml").write_text(data_yaml)
+    dataset = {"raw": str(root), "nc": 1, "names": ("lesion",), "group": "image", "metadata": None}
+    return read_raw_set(DatasetSection.model_validate({**dataset, "allow_background": True, **settings}))
+
+
+def test_a_folder_that_is_not_there_is_a_problem_beside_one_that_is(tmp_path: Path) -> None:
     touch(tmp_path, *IMAGES)
     listed, findings = find(tmp_path, "images/train", "images/test")
     assert listed == {IMAGES[0], IMAGES[1]}
-    assert any("'images/test' is not there" in note for note in findings.notes)
+    assert any("'images/test'" in problem for problem in findings.problems)
     listed, findings = find(tmp_path, "nothing")
     assert listed is None, "then every image is a frame, as without a list"
     assert find(tmp_path)[0] is None

@@ -33,6 +33,7 @@ from data_utils.formats.json_text import (
 from data_utils.formats.labelled_image import LabelledImage
 from data_utils.formats.labels import Findings, check_boxes, class_id_of, frame_size
 from data_utils.formats.sources import Source
+from data_utils.formats.spelling import NameIndex
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.imaging.images import list_images
 from data_utils.types import Annotation
@@ -66,8 +67,13 @@ def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
         raise InputError(f"{folder}: no such folder; put the images that {path.name} describes there")
     sources = []
     owners: dict[str, Path] = {}
+    names = NameIndex(entries)
     for image in list_images(folder):
-        key = _key(image.stem)
+        try:
+            key = names.find(image.stem) or _key(image.stem)
+        except ValueError as error:
+            findings.problem(f"{image}: {error}")
+            continue
         inner = image.relative_to(folder).as_posix()
         if key in owners and key in entries:
             findings.problem(f"{image}: shares its name, and so its entry in {path.name}, with {owners[key]}; "

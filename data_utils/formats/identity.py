@@ -16,7 +16,7 @@ from data_utils.csv_table import read_table
 from data_utils.errors import InputError
 from data_utils.formats.labels import Findings
 from data_utils.formats.sources import Source
-from data_utils.formats.spelling import as_number, folded_id, set_apart
+from data_utils.formats.spelling import NameIndex, as_number, folded_id, folded_name, set_apart
 
 if TYPE_CHECKING:
     from data_utils.dataset_section import DatasetSection
@@ -112,6 +112,7 @@ class IdentityFinder:
         self._patients = PatientIds(findings, dataset.same_patient, dataset.distinct_patients)
         self._sequences = PatientIds(findings, distinct=True)
         self._rows = self._read_rows(dataset.metadata)
+        self._names = NameIndex(self._rows)
         self._used: dict[str, str] = {}  # place of a metadata row -> image it was given to
         self._check_settings()
 
@@ -131,6 +132,7 @@ class IdentityFinder:
         sequence = found.get("sequence") or (row.sequence if row else "")
         if (self._kind == "patient" and not patient) or (self._kind == "sequence" and not sequence):
             where = f"{self._raw / DEFAULT_METADATA} names it in no line" if self._rows else "it is empty in the path"
+            where += self._nearest(source)
             self._findings.problem(f"{source.image}: its {self._kind} is unknown: {where}")
             return None
         if self._kind == "sequence":
@@ -149,12 +151,26 @@ class IdentityFinder:
             first = ", ".join(f"{row.place} {row.filename}" for row in unused[:5])
             self._findings.note(f"{len(unused)} metadata lines name no image below {self._raw}: {first}")
 
+    def _nearest(self, source: Source) -> str:
+        """Name the metadata line whose file name differs by the suffix alone."""
+        stem = folded_name(source.inner.rpartition("/")[2].rpartition(".")[0])
+        for row in self._rows.values():
+            name = row.filename.rpartition("/")[2]
+            if folded_name(name.rpartition(".")[0]) == stem:
+                return f"; {row.place} has '{row.filename}', which differs by its suffix alone"
+        return ""
+
     def _row_of(self, source: Source) -> MetadataRow | None:
         name = source.inner.rpartition("/")[2]
         for key in (source.below_raw, source.inner, name, name.rpartition(".")[0]):
-            row = self._rows.get(unicodedata.normalize("NFC", key))
-            if row is None:
+            try:
+                found = self._names.find(key)
+            except ValueError as error:
+                self._findings.problem(f"{self._raw / DEFAULT_METADATA}: {error}")
+                return None
+            if found is None:
                 continue
+            row = self._rows[found]
             other = self._used.setdefault(row.place, source.below_raw)
             if other != source.below_raw:
                 self._findings.problem(f"{row.place}: '{row.filename}' fits both {other} and {source.below_raw}; "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,10 @@ from data_utils.dataset_section import LabelMapSection
 from data_utils.errors import InputError
 from data_utils.formats.labelled_image import LabelledImage, label_paths
 from data_utils.formats.labels import Findings, check_boxes
-from data_utils.formats.sources import Source
+from data_utils.formats.sources import Source, named_with_code_points
+from data_utils.formats.spelling import NameIndex
 from data_utils.imaging.image_header import ImageHeader, UnreadableImage, parse_header
-from data_utils.imaging.images import IMAGE_SUFFIXES, list_images, read_bgr, write_image
+from data_utils.imaging.images import IMAGE_SUFFIXES, JPEG_SUFFIXES, SIXTEEN_BIT, list_images, read_bgr, write_image
 from data_utils.types import Annotation
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.integer]
 MAX_VALUE = 255  # of an 8-bit mask
+MOST_VALUES = 10  # that are named one by one
+NOISE, LOSSY = 15, (*JPEG_SUFFIXES, ".webp")  # grey that lossy kinds leave in black
 
 
 def claims(raw: Path) -> bool:
@@ -64,20 +67,29 @@ def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
     suffixes = sorted(IMAGE_SUFFIXES) if dataset.format == "mask" else [".png"]
     found = _masks_by_frame(masks, section.mask_suffix, suffixes)
     all_masks = {path for paths in found.values() for path in paths}
+    by_name = NameIndex(found)
     sources = []
     for image in list_images(images):
         if image in all_masks:
             continue
         inner = image.relative_to(images)
         below_raw = image.relative_to(raw).as_posix()
-        paths = found.pop(inner.with_suffix(""), [])
+        try:
+            key = by_name.find(inner.with_suffix("").as_posix())
+        except ValueError as error:
+            findings.problem(f"{image}: its mask: {error}")
+            continue
+        if key is not None and key not in found:
+            findings.problem(f"{image}: its mask {key} is that of another image, too; rename one")
+            continue
+        paths = found.pop(key) if key is not None else []
         if len(paths) > 1:
             findings.problem(f"{image}: has {len(paths)} masks, {paths[0].name} and {paths[1].name}; remove one")
         sources.append(Source(image, paths[0] if paths else None, below_raw, inner.as_posix()))
     orphans = [path for paths in found.values() for path in paths]
     if orphans:
         findings.counts["label files without an image"] += len(orphans)
-        findings.note(f"{len(orphans)} masks have no image, the first is {orphans[0]}")
+        findings.note(f"{len(orphans)} masks have no image: {named_with_code_points(orphans)}")
     return sources
 
 
@@ -158,9 +170,16 @@ def read_mask(path: str | Path) -> Mask:
 def read_grey(path: str | Path) -> Mask:
     """Read a mask of any image kind as uint8 [H, W], the brightest of its channels, as displayed.
 
+    A 16-bit file that holds small numbers alone (0 and 1, or up to 255) is taken by these, not by its 65,536 levels.
     Raises UnreadableImage for a damaged file.
     """
-    return read_bgr(path).bgr.max(axis=2)
+    found = read_bgr(path)
+    if SIXTEEN_BIT not in found.notes:
+        return found.bgr.max(axis=2)
+    stored = cv2.imread(str(path), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    if stored is None or stored.dtype != np.uint16 or stored.max() > MAX_VALUE:
+        return found.bgr.max(axis=2)
+    return (stored if stored.ndim == 2 else stored.max(axis=2)).astype(np.uint8)
 
 
 def mask_values(names: Sequence[str]) -> dict[int, str]:
@@ -186,14 +205,15 @@ def write_mask_set(folder: Path, names: Sequence[str], frames: Sequence[Labelled
     return _write_masks(folder, [MAX_VALUE], frames)
 
 
-def _masks_by_frame(masks: Path, mask_suffix: str, suffixes: Sequence[str]) -> dict[Path, list[Path]]:
-    """Return {relative path of the frame, without suffix: its masks}."""
-    found: dict[Path, list[Path]] = {}
+def _masks_by_frame(masks: Path, mask_suffix: str, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """Return {relative path of the frame, "/" between parts, without suffix: its masks}."""
+    found: dict[str, list[Path]] = {}
     for path in list_images(masks):
         if path.suffix.lower() in suffixes:
             inner = path.relative_to(masks)
             if inner.stem.endswith(mask_suffix) and inner.stem != mask_suffix:
-                found.setdefault(inner.with_name(inner.stem.removesuffix(mask_suffix)), []).append(path)
+                frame = inner.with_name(inner.stem.removesuffix(mask_suffix)).as_posix()
+                found.setdefault(frame, []).append(path)
     return found
 
 
@@ -202,16 +222,32 @@ def _regions(
 ) -> Iterator[tuple[NDArray[np.bool_], int]]:
     """Yield each region [H, W] that holds boxes, with its class id."""
     if dataset.format != "mask":
+        _note_unnamed(mask, path, dataset.labelmap.values, findings)
         for value, name in sorted(dataset.labelmap.values.items()):
             yield mask == value, dataset.names.index(name)
         return
-    brightest = int(mask.max())
-    if 0 < brightest < dataset.labelmap.threshold:
-        if not findings.counts["masks that are not black, yet below labelmap.threshold"]:
-            findings.note(f"{path}: its brightest pixel is {brightest}, below dataset.labelmap.threshold = "
-                          f"{dataset.labelmap.threshold}: no box; if that is wrong, lower it")  # fmt: skip
-        findings.counts["masks that are not black, yet below labelmap.threshold"] += 1
-    yield mask >= dataset.labelmap.threshold, 0
+    brightest, threshold = int(mask.max()), dataset.labelmap.threshold
+    if 0 < brightest < threshold and (brightest > NOISE or path.suffix.lower() not in LOSSY):
+        if len(np.unique(mask)) == 2:
+            findings.counts["black and white masks of small values, read by their own range"] += 1
+            threshold = brightest
+        else:
+            findings.problem(f"{path}: not black, yet its brightest pixel is {brightest}, below "
+                             f"dataset.labelmap.threshold = {threshold}; set it to what a lesion has, or read the "
+                             "values with dataset.format = labelmap")  # fmt: skip
+    yield mask >= threshold, 0
+
+
+def _note_unnamed(mask: Mask, path: Path, values: Mapping[int, str], findings: Findings) -> None:
+    """Count the values of a label map that labelmap.values does not name; 0 is the background in every tool."""
+    for value in np.setdiff1d(np.unique(mask), [0, *values]).tolist():
+        key = f"label maps with value {value}, which labelmap.values does not name: taken as background"
+        others = "label maps with other values that labelmap.values does not name: taken as background"
+        if key not in findings.counts and sum(name.startswith(key[:22]) for name in findings.counts) >= MOST_VALUES:
+            key = others
+        if not findings.counts[key]:
+            findings.note(f"{path}: holds the value {value}, which dataset.labelmap.values does not name: background")
+        findings.counts[key] += 1
 
 
 def _write_masks(folder: Path, values: Sequence[int], frames: Sequence[LabelledImage]) -> list[Path]:

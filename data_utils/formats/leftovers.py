@@ -9,6 +9,7 @@ from data_utils.errors import InputError
 from data_utils.formats.json_text import read_json
 from data_utils.formats.labels import Findings, read_label_bytes
 from data_utils.formats.sources import Source
+from data_utils.formats.spelling import folded_name
 from data_utils.formats.xml_text import parse_xml
 from data_utils.visible_files import visible_files
 
@@ -25,14 +26,14 @@ def check_leftovers(raw: Path, sources: Sequence[Source], findings: Findings) ->
     keys of a known format; and, where no image has a label at all, any JSON, XML or zip. Hidden files do not count.
     """
     used = {source.label for source in sources}
-    bare = {source.image.stem.casefold(): source.image for source in sources if source.label is None}
+    bare = {folded_name(source.image.stem): source.image for source in sources if source.label is None}
     if not bare:
         return
     for path in visible_files(raw, {*STRUCTURED, *PER_IMAGE}):
         suffix = path.suffix.lower()
         if path in used:
             continue
-        twin = bare.get(path.stem.casefold())
+        twin = bare.get(folded_name(path.stem))
         if twin is not None and suffix in PER_IMAGE:
             findings.problem(f"{path}: has the name of {twin}, but was not read as its label; mend it, or put it where "
                              "labels are sought (see data/README.md)")  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 from data_utils.formats.json_text import quoted
 from data_utils.formats.labels import Findings, breaks_line
 from data_utils.formats.sources import Source
+from data_utils.formats.spelling import NameIndex, code_points, folded_name
 from data_utils.imaging.images import list_images
 
 
@@ -20,12 +21,11 @@ class ListedImages:
 
     def __init__(self, raw: Path) -> None:
         self.raw, self.paths = raw, list_images(raw)
-        self._by_path: dict[str, Path] = {}
+        self._by_path = {path.relative_to(raw).as_posix(): path for path in self.paths}
+        self._names = NameIndex(self._by_path)
         self._by_name: dict[str, list[Path]] = {}
         for path in self.paths:
-            key = unicodedata.normalize("NFC", path.relative_to(raw).as_posix())
-            self._by_path[key] = path
-            self._by_name.setdefault(posixpath.basename(key), []).append(path)
+            self._by_name.setdefault(folded_name(path.name), []).append(path)
 
     def find(self, name: str, folders: Sequence[str], findings: Findings) -> Path:
         """Return the image `name` in the first of `folders` (below raw, "." for raw itself) that holds it.
@@ -37,13 +37,14 @@ class ListedImages:
         unquoted = _inside(urllib.parse.unquote(wanted))  # some tools write URLs: a%20b.jpg
         for spelling in dict.fromkeys((wanted, unquoted)):
             for folder in folders:
-                path = self._by_path.get(posixpath.normpath(f"{folder}/{spelling}"))
-                if path is not None:
+                key = self._names.find(posixpath.normpath(f"{folder}/{spelling}"))
+                if key is not None:
                     findings.counts["images listed by their URL-encoded name"] += spelling != wanted
-                    return path
-        found = self._by_name.get(posixpath.basename(wanted), [])
+                    return self._by_path[key]
+        found = self._by_name.get(folded_name(posixpath.basename(wanted)), [])
         if not found:
-            raise ValueError(f"no image '{name}' below {self.raw}; put it there or take it off the list")
+            spelled = "" if name.isascii() else f" ({code_points(name)})"
+            raise ValueError(f"no image '{name}'{spelled} below {self.raw}; put it there or take it off the list")
         if len(found) > 1:
             raise ValueError(f"{len(found)} images below {self.raw} are called '{posixpath.basename(wanted)}'; "
                              "list it with its folder")  # fmt: skip

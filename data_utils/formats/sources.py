@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_utils.formats.labels import Findings, breaks_line
+from data_utils.formats.labels import SHOWN, Findings, breaks_line
+from data_utils.formats.spelling import code_points, folded_name
 from data_utils.imaging.images import list_images
 from data_utils.visible_files import visible_files
 
@@ -45,16 +46,49 @@ def pair_with_labels(
     """
     roots = [raw / name for name in image_folders if (raw / name).is_dir() and not everywhere] or [raw]
     sources, claimed = [], set()
+    sought: dict[int, list[Path]] = {}  # by index of a source without a label: where its label may lie
     for image in (image for root in roots for image in list_images(root)):
         parts = image.relative_to(raw).parts
         anchor = max((i for i, part in enumerate(parts[:-1]) if part in image_folders), default=None)
         places = _label_paths(raw, parts, anchor, label_folders, suffix)
         label = next((path for path in places if path.is_file() or path.is_symlink()), None)  # a dead link is an error
         inner = parts if anchor is None else parts[:anchor] + parts[anchor + 1 :]
+        if label is None:
+            sought[len(sources)] = places
         sources.append(Source(image, label, "/".join(parts), "/".join(inner)))
+        claimed.add(label)
+    for index, label in _alike_labels(raw, sources, sought, suffix, claimed, findings).items():
+        sources[index] = replace(sources[index], label=label)
         claimed.add(label)
     _count_orphans(raw, label_folders, suffix, claimed, findings)
     return sources
+
+
+def _alike_labels(
+    raw: Path, sources: Sequence[Source], sought: Mapping[int, Sequence[Path]], suffix: str,
+    claimed: Collection[Path | None], findings: Findings,
+) -> dict[int, Path]:  # fmt: skip
+    """Return the labels, by index of their source, whose names are one with the image's to a person alone.
+
+    Composed and decomposed letters, %-escapes and case do not count. A label that fits two images is a problem, for
+    neither may turn healthy.
+    """
+    free = [path for path in visible_files(raw, {suffix}) if path not in claimed] if sought else []
+    by_name: dict[str, Path] = {folded_name(path.relative_to(raw).as_posix()): path for path in free}
+    found: dict[int, Path] = {}
+    owners: dict[Path, int] = {}
+    for index, places in sought.items() if by_name else ():
+        keys = (folded_name(place.relative_to(raw).as_posix()) for place in places)
+        label = next((by_name[key] for key in keys if key in by_name), None)
+        if label is None:
+            continue
+        if (other := owners.setdefault(label, index)) != index:
+            findings.problem(f"{label}: fits both {sources[other].image.name} and {sources[index].image.name}, which "
+                             "are one name to a person; rename one")  # fmt: skip
+            continue
+        found[index] = label
+        findings.counts["labels matched though their names are spelled otherwise"] += 1
+    return found
 
 
 def name_frames(sources: Sequence[Source], findings: Findings) -> list[str]:
@@ -97,7 +131,13 @@ def _count_orphans(
     ]
     if orphans:
         findings.counts["label files without an image"] += len(orphans)
-        findings.note(f"{len(orphans)} label files have no image, the first is {orphans[0]}")
+        findings.note(f"{len(orphans)} label files have no image: {named_with_code_points(orphans)}")
+
+
+def named_with_code_points(paths: Sequence[Path]) -> str:
+    """Return the first names of a list, those that are not plain ASCII with their code points."""
+    names = [f"{path} ({code_points(path.name)})" if not path.name.isascii() else str(path) for path in paths[:SHOWN]]
+    return ", ".join(names) + (f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else "")
 
 
 def _may_be_label(path: Path) -> bool:

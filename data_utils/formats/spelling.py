@@ -50,6 +50,27 @@ def folded_name(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", plain).casefold())
 
 
+class NameIndex:
+    """Names (paths with "/") found by exact spelling first, else by the one that a person reads alike."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._exact: dict[str, str] = {}
+        self._folded: dict[str, list[str]] = {}
+        for name in names:
+            self._exact.setdefault(unicodedata.normalize("NFC", name), name)
+            self._folded.setdefault(folded_name(name), []).append(name)
+
+    def find(self, name: str) -> str | None:
+        """Return the name of the index that `name` means, None if there is none; raises ValueError for several."""
+        exact = self._exact.get(unicodedata.normalize("NFC", name))
+        if exact is not None:
+            return exact
+        alike = self._folded.get(folded_name(name), [])
+        if len(alike) > 1:
+            raise ValueError(f"'{name}' fits '{alike[0]}' and '{alike[1]}', which are one name to a person; rename one")
+        return alike[0] if alike else None
+
+
 def code_points(text: str) -> str:
     """Return what is not plain ASCII in `text`, as code points: "U+00E9 U+200B"; "plain ASCII" where nothing is."""
     odd = [f"U+{ord(char):04X}" for char in text if not (char.isascii() and char.isprintable())]

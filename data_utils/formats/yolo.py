@@ -6,6 +6,7 @@ its images. Without them, every image below `images/` (or below the folder itsel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from data_utils.dataset_section import DatasetSection
 
 COLUMNS = 5
+LONGEST_ID = 24  # characters of a class id: 0.000000000000000000e+00
 LEAST_POLYGON = 7  # columns: class x1 y1 x2 y2 x3 y3
 POLYGONS = "polygons taken as boxes"
 IMAGE_FOLDERS, LABEL_FOLDERS = ["images"], ["labels"]
@@ -46,7 +48,7 @@ def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
     indexes = read_indexes(raw)
     for index in indexes:
         _compare_names(index, dataset, findings)
-    listed = listed_images(raw, indexes, findings)
+    listed = listed_images(raw, indexes, findings, dataset.max_unreadable)
     everywhere = listed is not None
     sources = pair_with_labels(raw, IMAGE_FOLDERS, LABEL_FOLDERS, ".txt", findings, everywhere=everywhere)
     return [source for source in sources if listed is None or relative_key(source.image, raw) in listed]
@@ -153,18 +155,26 @@ def _parse_line(fields: list[str], nc: int, polygons: bool) -> tuple[int, list[f
         hint = " (a polygon? only boxes are taken here)" if is_polygon else ""
         hint = " (a detection with its score? remove the last)" if len(fields) == COLUMNS + 1 else hint
         raise ValueError(f"{len(fields)} columns, expected {COLUMNS}: class cx cy w h{hint}")
-    if not fields[0].removeprefix("-").isdigit() or len(fields[0]) > 9:
+    number = _number(fields[0]) if len(fields[0]) <= LONGEST_ID else math.nan
+    if not number.is_integer():
         raise ValueError(f"class id {_quoted(fields[0])} is not an integer")
-    class_id = int(fields[0])
+    class_id = int(number)  # NumPy's savetxt and pandas write 0.0 and 0.000e+00
     if not 0 <= class_id < nc:
         raise ValueError(f"class id {class_id}, but dataset.nc = {nc} allows 0..{nc - 1}; "
                          "mend the label, or dataset.nc and dataset.names")  # fmt: skip
-    try:
-        # float() would also take digit groups such as 1_000.
-        return class_id, [float("nothing" if "_" in text else text) for text in fields[1:]]
-    except ValueError:
+    values = [_number(text) for text in fields[1:]]
+    if any(math.isnan(value) and "nan" not in text.lower() for value, text in zip(values, fields[1:], strict=True)):
         count = "four" if len(fields) == COLUMNS else str(len(fields) - 1)
-        raise ValueError(f"{_quoted(' '.join(fields[1:]))} are not {count} numbers") from None
+        raise ValueError(f"{_quoted(' '.join(fields[1:]))} are not {count} numbers")
+    return class_id, values
+
+
+def _number(text: str) -> float:
+    """Return a decimal number, NaN for anything else: float() would also take digit groups such as 1_000."""
+    try:
+        return math.nan if "_" in text else float(text)
+    except ValueError:
+        return math.nan
 
 
 def _box_around(polygon: list[float]) -> list[float]:

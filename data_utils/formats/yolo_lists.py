@@ -12,30 +12,54 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_utils.errors import InputError
-from data_utils.formats.labels import Findings, read_label_bytes
+from data_utils.formats.labels import SHOWN, Findings, read_label_bytes
+from data_utils.formats.spelling import NameIndex
 from data_utils.formats.yolo_names import YoloIndex
 from data_utils.imaging.images import list_images
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
-def listed_images(raw: Path, indexes: Sequence[YoloIndex], findings: Findings) -> set[str] | None:
+def listed_images(
+    raw: Path, indexes: Sequence[YoloIndex], findings: Findings, max_missing: float = 0.0
+) -> set[str] | None:
     """Return the paths below `raw`, "/" between parts and in NFC, of the images these files list; None if none lists.
 
-    An entry that leads out of `raw`, and a line that names no image, are problems; a folder that is not there is noted.
-    Images that no entry names are counted.
+    An entry that leads out of `raw` is a problem, and so are entries of which some are there and others are not, and
+    more than a share `max_missing` of the lines of list files that name no image. Where no entry is there, all images
+    count, with a note. Images that no entry names are counted.
     """
     if not any(index.entries for index in indexes):
         return None
     images = {relative_key(path, raw) for path in list_images(raw)}
     finder = _Finder(raw, images, findings)
     listed = {found for index in indexes for key, entry in index.entries for found in finder.entry(index, key, entry)}
-    if not listed and not findings.problems:
-        return None  # every entry is of another machine: the note says so
+    if not listed and not findings.problems and not finder.gone:
+        findings.counts["lists and folders of data.yaml or obj.data that are not there"] += len(finder.missing)
+        findings.note(f"{indexes[0].path}: none of its lists and folders is there, so all images count: "
+                      f"{', '.join(finder.missing)}")  # fmt: skip
+        return None  # every entry is of another machine
+    _refuse_missing(finder, indexes[0].path, max_missing, findings)
     if others := sorted(images - listed):
         findings.counts["images that no list names, left out"] += len(others)
         findings.note(f"{len(others)} images stand in no list of {indexes[0].path} and were left out: {others[0]}")
     return listed
+
+
+def _refuse_missing(finder: _Finder, where: Path, max_missing: float, findings: Findings) -> None:
+    """Record what is missing from lists that are there in part: the rest alone would pass for the whole set."""
+    if finder.missing:
+        findings.problem(f"{where}: some of its lists and folders are there, {len(finder.missing)} are not or hold "
+                         f"no image: {', '.join(finder.missing)}; put them there, or take them out of it")  # fmt: skip
+    if not finder.gone:
+        return
+    what = f"{len(finder.gone)} of {finder.n_lines} listed images are not there: {', '.join(finder.gone[:SHOWN])}"
+    if len(finder.gone) > max_missing * finder.n_lines:
+        findings.problem(f"{what}; put them where the list says, beside their label files, or raise "
+                         "dataset.max_unreadable")  # fmt: skip
+    else:
+        findings.counts["listed images that are not there"] += len(finder.gone)
+        findings.note(what)
 
 
 def relative_key(path: Path, raw: Path) -> str:
@@ -48,6 +72,10 @@ class _Finder:
 
     def __init__(self, raw: Path, images: set[str], findings: Findings) -> None:
         self._raw, self._images, self._findings = raw, images, findings
+        self._names = NameIndex(images)
+        self.missing: list[str] = []  # entries that are not there, or hold no image
+        self.gone: list[str] = []  # lines of list files that name no image
+        self.n_lines = 0
         self._roots = {root.as_posix() for root in (raw.absolute(), raw.resolve())}
         folders = [key.split("/")[:-1] for key in images]
         self._folders = {"/".join(parts[:n]) or "." for parts in folders for n in range(len(parts) + 1)}
@@ -63,8 +91,8 @@ class _Finder:
                 prefix = "" if place == "." else place + "/"
                 yield from (image for image in self._images if image.startswith(prefix))
                 return
-            if place in self._images:
-                yield place
+            if (image := self._known(place)) is not None:
+                yield image
                 return
             if self._is_list(place):
                 yield from self._lines(self._raw / place, [*bases, posixpath.dirname(place)])
@@ -73,8 +101,7 @@ class _Finder:
             self._findings.problem(f"{index.path}: {key}: '{entry[:200]}' leads out of {self._raw}; copy the images "
                                    "into it and list them relative to the file")  # fmt: skip
             return
-        self._findings.counts["lists and folders of data.yaml or obj.data that are not there"] += 1
-        self._findings.note(f"{index.path}: {key}: '{entry[:200]}' is not there, or holds no image")
+        self.missing.append(f"{key}: '{entry[:200]}'")
 
     def _lines(self, path: Path, bases: list[str]) -> Iterator[str]:
         try:
@@ -84,15 +111,25 @@ class _Finder:
         for line_number, line in enumerate(text.split("\n"), start=1):
             if not (name := line.strip()):
                 continue
+            self.n_lines += 1
             places = self._places(name, bases)
-            found = next((place for place in places if place in self._images), None)
+            found = next((image for image in map(self._known, places) if image is not None), None)
             if found is not None:
                 yield found
                 continue
-            wrong = "is not there; put the images where the list says, beside their label files"
             if not places:
-                wrong = f"leads out of {self._raw}; copy the images into it and list them relative to the file"
-            self._findings.problem(f"{path}:{line_number}: '{name[:200]}' {wrong}")
+                self._findings.problem(f"{path}:{line_number}: '{name[:200]}' leads out of {self._raw}; copy the "
+                                       "images into it and list them relative to the file")  # fmt: skip
+                continue
+            self.gone.append(f"{path}:{line_number}: '{name[:200]}'")
+
+    def _known(self, place: str) -> str | None:
+        """Return the image that a listed path means; of two that a person reads alike, none."""
+        try:
+            return self._names.find(place)
+        except ValueError as error:
+            self._findings.problem(str(error))
+            return None
 
     def _bases(self, index: YoloIndex) -> list[str]:
         """Folders below raw that entries may be relative to; a `path` elsewhere is one of another machine."""

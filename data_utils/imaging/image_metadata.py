@@ -22,7 +22,7 @@ PNG_KEPT = frozenset({
     b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"sBIT", b"bKGD", b"pHYs",
 })  # fmt: skip
 # Each JPEG kind's first suffix is written when a file's name says something else than its bytes.
-_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
+_SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",)}
 _END, _SCAN, _COMMENT = 0xD9, 0xDA, 0xFE
 _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _APPS = range(0xE0, 0xF0)

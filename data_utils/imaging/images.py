@@ -43,8 +43,10 @@ __all__ = [
 
 BgrImage = NDArray[np.uint8]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
-OTHER_SUFFIXES = frozenset({".avif", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".pbm", ".pgm",
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
+IMAGE_SUFFIXES = frozenset({*JPEG_SUFFIXES, ".png", ".bmp", ".tif", ".tiff", ".webp"})
+SIXTEEN_BIT = "16-bit"  # what is noted of such a file
+OTHER_SUFFIXES = frozenset({".avif", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jp2", ".pbm", ".pgm",
                             ".pnm", ".ppm", ".tga"})  # fmt: skip  # pictures, too, but of kinds that are not read
 JPEG_END = b"\xff\xd9"
 MAX_JPEG_PADDING = 64  # bytes; some cameras fill up the scan before its end marker
@@ -205,7 +207,7 @@ def _to_bgr(pixels: NDArray[Any], header: ImageHeader, where: str | Path) -> tup
         notes.append("cmyk")
     if pixels.dtype == np.uint16:
         pixels = np.rint(pixels / 257)
-        notes.append("16-bit")
+        notes.append(SIXTEEN_BIT)
     elif pixels.dtype != np.uint8:
         raise UnreadableImage(f"{where}: {pixels.dtype} pixels are not read; convert it to 8 or 16 bit")
     if header.mode in ("1", "L", "LA") or pixels.ndim == 2:
