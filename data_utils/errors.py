@@ -5,11 +5,20 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM)
 BAD_PATH = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT)
+EXAMPLES = 5  # of one cause, and causes, that a message spells out
+# What sets two problems of one cause apart: names in quotes, paths, numbers. Kept: a class, a key, a code point.
+_PARTICULAR = re.compile(
+    r"""(?P<kept>class\ (?:'[^']*'|"[^"]*") | '[^']*'\ must | U\+[0-9A-F]+)
+    | (?P<name>'[^']*' | "[^"]*" | [^\s'"(]*[/\\][^\s'",;)]*) | -?\d[\d.]*(?:e[+-]?\d+)?""",
+    re.VERBOSE,
+)
 EXIT_OK, EXIT_FAULT, EXIT_BAD_INPUT, EXIT_RESUMABLE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 75, 130, 143
 
 
@@ -37,6 +46,63 @@ class InterruptedRun(ResumableError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+@dataclass
+class _Cause:
+    first: str
+    names: list[str]
+    count: int = 0
+    others: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        if self.count == 1:
+            return self.first
+        return f"{self.first} ({self.count} such, also {', '.join(self.others)}{', ...' * (self.count > EXAMPLES)})"
+
+
+class Causes:
+    """Problems told by their cause: each once, with its count and at most EXAMPLES places.
+
+    A message says "place: what". Two whose `what` differ by names in quotes, paths and numbers alone have one cause.
+    """
+
+    def __init__(self, messages: Iterable[str] = ()) -> None:
+        self.n_problems = 0
+        self._causes: dict[str, _Cause] = {}
+        for message in messages:
+            self.add(message)
+
+    def add(self, message: str) -> None:
+        """Count one problem; beyond EXAMPLES causes, a new one is counted alone."""
+        self.n_problems += 1
+        place, colon, what = message.partition(": ")
+        names: list[str] = []
+
+        def general(match: re.Match[str]) -> str:
+            names.extend(filter(None, [match["name"]]))
+            return match["kept"] or "#"
+
+        key = _PARTICULAR.sub(general, what if colon else place)
+        if key not in self._causes and len(self._causes) == EXAMPLES:
+            return
+        cause = self._causes.setdefault(key, _Cause(message, names))
+        cause.count += 1
+        if 1 < cause.count <= EXAMPLES:
+            cause.others.append(" ".join([place, *(name for name in names if name not in cause.names)]))
+
+    def texts(self) -> list[str]:
+        """Return a text for each cause, in the order they were met."""
+        return [str(cause) for cause in self._causes.values()]
+
+    @property
+    def n_untold(self) -> int:
+        """How many problems no text stands for."""
+        return self.n_problems - sum(cause.count for cause in self._causes.values())
+
+    def __str__(self) -> str:
+        more = f" (and {self.n_untold} more problems)" if self.n_untold else ""
+        return "; ".join(self.texts()) + more
 
 
 def run_command(main: Callable[[], int | None]) -> None:

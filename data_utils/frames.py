@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from data_utils.atomic import write_text
-from data_utils.errors import InputError, run_command
+from data_utils.errors import Causes, InputError, run_command
 from data_utils.visible_files import visible_files
 
 LEAST_INTERVAL = 1e-6  # seconds
@@ -198,7 +198,7 @@ def _run(args: argparse.Namespace) -> int:
     if results:
         print(_summary(results, len({identities[video].patient_id for video in results}), args))
     if failures:
-        raise InputError(f"{len(failures)} of {len(videos)} videos gave no frames: {'; '.join(failures[:5])}")
+        raise InputError(f"{len(failures)} of {len(videos)} videos gave no frames: {Causes(failures)}")
     return 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from data_utils.atomic import write_csv
 from data_utils.config import make_section
 from data_utils.dataset_section import FilterSection, SplitSection
-from data_utils.errors import InputError
+from data_utils.errors import Causes, InputError
 from data_utils.formats.identity import MetadataRow, PatientIds, read_metadata
 from data_utils.formats.labels import Findings
 from data_utils.formats.raw_set import LESION_ANSWERS
@@ -127,7 +127,7 @@ def create_dual_resolution(
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(frame.label, copy)
     if unreadable:
-        raise InputError(f"{len(unreadable)} of {len(frames)} frames have no pair: {'; '.join(unreadable[:5])}; "
+        raise InputError(f"{len(unreadable)} of {len(frames)} frames have no pair: {Causes(unreadable)}; "
                          "run filter_frames first")  # fmt: skip
     return len(frames)
 

@@ -59,8 +59,13 @@ def test_what_training_refuses_is_an_error_with_its_line(tmp_path: Path, line: s
 def test_many_bad_lines_are_all_counted(tmp_path: Path) -> None:
     make_set(tmp_path)
     write_label(tmp_path, "7 0.5 0.5 0.2 0.2\n" * 9)
+    _, [found] = labels_found(tmp_path)["unusable labels"]
+    assert "9 such" in found
+    one_of_each = [" ".join(["0", *["0.5"] * (3 + n)]) for n in (0, 2)]
+    others = ["x 0.5 0.5 0.2 0.2", "0 a b c d", "0 nan 0.5 0.2 0.2", "0 0.5 0.5 0 0.2", "0 7 0.5 0.1 0.1"]
+    write_label(tmp_path, "\n".join([*one_of_each, *others]))
     _, found = labels_found(tmp_path)["unusable labels"]
-    assert found[-1].endswith("4 more lines that cannot be used")
+    assert found[-1].endswith("2 more lines that cannot be used")
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,28 @@ def test_bad_annotations_are_named_with_file_line_id_and_image(tmp_path: Path, r
     assert message in findings.problems[0]
 
 
+def test_text_stands_for_a_number_where_only_one_is_meant(tmp_path: Path) -> None:
+    root = raw_folder(tmp_path, [image(1), image("2", "b.jpg")], [box("7", image_id="1"), box(3, image_id=2)])
+    result, findings = read(root)
+    assert [in_pixels(result[name]) for name in ("a.jpg", "b.jpg")] == [[[4, 2, 12, 10]]] * 2
+    assert findings.problems == []
+    assert +findings.counts == {coco.RETYPED: 3}
+    roots = [{"id": "1", "name": "all", "supercategory": "none"}, {"id": "2", "name": "polyp", "supercategory": "all"}]
+    raw_folder(tmp_path, BOTH, [box(1), box(2)], categories=roots)
+    assert coco.class_names(tmp_path) == ("all", "polyp"), "a root with boxes is a class"
+
+
+def test_ids_that_are_text_against_numbers_are_told_so(tmp_path: Path) -> None:
+    _, findings = read(raw_folder(tmp_path, [image(1), image(2, "b.jpg")], [box(image_id="01"), box("a")]))
+    assert "image id '01' is not listed (it is text, those listed are a number, as 2)" in findings.problems[0]
+    assert "category id 'a' is not among the categories (it is text, those listed are" in findings.problems[1]
+    _, findings = read(raw_folder(tmp_path, [image(1), image("1", "b.jpg")], [box()]))
+    assert "this id stands twice, as text and as a number" in findings.problems[0]
+    categories = [CATEGORIES[0], {"id": "7", "name": "cyst"}]
+    with pytest.raises(InputError, match="category id '7' stands twice"):
+        read(raw_folder(tmp_path, BOTH, [], categories=categories))
+
+
 def test_a_frame_of_crowds_alone_is_counted(tmp_path: Path) -> None:
     root = raw_folder(tmp_path, BOTH, [{**box(), "iscrowd": 1}])
     result, findings = read(root)

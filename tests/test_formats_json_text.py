@@ -19,7 +19,7 @@ from data_utils.formats.json_text import (
     class_name,
     dump_rows,
     member,
-    mentions_lists,
+    mentions,
     pixel,
     quoted,
     read_json,
@@ -76,12 +76,12 @@ def test_a_file_that_is_absent_a_folder_or_too_large(tmp_path: Path, monkeypatch
 
 def test_lists_are_found_without_parsing(tmp_path: Path) -> None:
     text = '{"images" : [], "annotations":\n[{"broken'
-    assert mentions_lists(put(tmp_path, text), ["images", "annotations"])
-    assert mentions_lists(put(tmp_path, text.encode("utf-16")), ["images", "annotations"])
-    assert not mentions_lists(put(tmp_path, text), ["images", "shapes"])
-    assert not mentions_lists(put(tmp_path, '{"images": {}}'), ["images"])
-    assert not mentions_lists(tmp_path / "absent.json", ["images"])
-    assert not mentions_lists(tmp_path, ["images"])
+    assert mentions(put(tmp_path, text), ["images", "annotations"])
+    assert mentions(put(tmp_path, text.encode("utf-16")), ["images", "annotations"])
+    assert not mentions(put(tmp_path, text), ["images", "shapes"])
+    assert not mentions(put(tmp_path, '{"images": {}}'), ["images"])
+    assert not mentions(tmp_path / "absent.json", ["images"])
+    assert not mentions(tmp_path, ["images"])
 
 
 def test_lines_of_parts_are_those_of_the_file(tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from format_samples import read as read_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_utils.conversion.run import read_section
 from data_utils.errors import InputError
-from data_utils.formats import labelme
+from data_utils.formats import labelme, read_raw_set
 from data_utils.formats.labelled_image import LabelledImage
 from data_utils.formats.labels import OUTLINED
 from data_utils.types import Annotation
@@ -211,3 +212,17 @@ def test_random_damage_is_a_problem_at_most(tmp_path_factory: pytest.TempPathFac
     assert_complains_in_one_line(lambda: read(root), str(path))
     assert_complains_in_one_line(lambda: read(root, bad_boxes="drop"), str(path))
     assert_complains_in_one_line(lambda: labelme.class_names(root), str(root))
+
+
+def test_pictures_that_lie_in_image_data_alone_are_named(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.json").write_text(text(shape(), imagePath=f"{name}.jpg", imageData="iVBORw0KGgo="))
+    with pytest.raises(InputError) as error:
+        read_raw_set(dataset(tmp_path))
+    assert f"2 LabelMe files hold their picture in imageData alone, first {tmp_path / 'a.json'}" in str(error.value)
+    with pytest.raises(InputError, match="2 LabelMe files hold their picture in imageData"):
+        read_section(tmp_path, (), {})
+    touch_images(tmp_path, "a.jpg")
+    _, findings = read(tmp_path)
+    assert any(f"first {tmp_path / 'b.json'}" in note for note in findings.notes)
+    assert +findings.counts["LabelMe files whose picture is in imageData alone, left out"] == 1

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_utils.errors import InputError
-from data_utils.formats.labels import ROUNDING, SHOWN, Findings, check_boxes, orient_boxes, read_label_bytes
+from data_utils.errors import EXAMPLES, InputError
+from data_utils.formats.labels import ROUNDING, Findings, check_boxes, orient_boxes, read_label_bytes
 from data_utils.imaging.images import apply_orientation
 
 unit = st.floats(0, 1)
@@ -134,14 +134,36 @@ def test_turning_back_gives_the_boxes_back(boxes: list[tuple[float, ...]], orien
 def test_problems_are_one_line_with_the_first_few_and_the_total() -> None:
     findings = Findings()
     findings.raise_problems()
-    for number in range(SHOWN + 3):
-        findings.problem(f"file {number}\nbroken")
+    for number in range(EXAMPLES + 3):
+        findings.problem(f"file: broken\n{chr(97 + number)}")
     with pytest.raises(InputError) as error:
         findings.raise_problems()
     assert "\n" not in str(error.value)
-    assert f"file {SHOWN - 1}?broken" in str(error.value)
-    assert f"file {SHOWN}" not in str(error.value)
+    assert "broken?e" in str(error.value)
+    assert "broken?f" not in str(error.value)
     assert str(error.value).endswith("(and 3 more problems)")
+
+
+def test_a_cause_is_told_once_with_its_count_and_five_places() -> None:
+    findings = Findings()
+    for number in range(8):
+        findings.problem(f"raw/{number}.txt:1: class id {number + 1}, but dataset.nc = 1 allows 0..0; mend it")
+    for number in range(2):
+        findings.problem(f"raw/all.json:{number}: no image '{number}.png' below raw; put it there")
+    findings.problem("raw/x.xml:1: class 'cyst' is not among dataset.names ['lesion']")
+    findings.problem("raw/x.xml:2: class 'node' is not among dataset.names ['lesion']")
+    with pytest.raises(InputError) as error:
+        findings.raise_problems()
+    text = str(error.value)
+    assert text.count("mend it") == text.count("put it there") == 1
+    assert all(f"raw/{number}.txt:1" in text for number in range(5))
+    assert "raw/5.txt" not in text
+    assert "8 such" in text
+    assert "raw/all.json:1 '1.png'" in text, "what sets an example apart is named"
+    assert "'cyst'" in text
+    assert "'node'" in text, "another class is another cause"
+    assert "more problems" not in text
+    assert findings.n_problems == 12
 
 
 def test_a_huge_label_file_is_refused_unread(tmp_path: Path) -> None:

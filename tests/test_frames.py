@@ -126,7 +126,7 @@ def test_frames_of_another_video_are_never_overwritten(videos: Path, tmp_path: P
 def test_bad_videos_are_named_and_the_others_done(videos: Path, tmp_path: Path) -> None:
     (videos / "P 1/text.mp4").write_text("no video")
     (videos / "P 1/empty.mov").touch()
-    with pytest.raises(InputError, match=r"2 of 4 videos gave no frames: .*empty\.mov: not a .*text\.mp4: not a"):
+    with pytest.raises(InputError, match=r"2 of 4 videos gave no frames: .*empty\.mov: not a .*2 such.*text\.mp4"):
         run(videos, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out/images").iterdir()) == ["exam ä", "second"]
     assert len((tmp_path / "out/metadata.csv").read_text().splitlines()) == 9

@@ -40,7 +40,7 @@ def check_labels(frames: Iterable[AuditFrame], dataset: DatasetSection) -> list[
             unusable.append(str(error))
             continue
         unusable += findings.problems
-        if hidden := findings.n_problems - len(findings.problems):
+        if hidden := findings.causes.n_untold:
             unusable.append(f"{label}: {hidden} more lines that cannot be used")
         if not findings.n_problems:
             _note_odd_boxes(label, dataset, odd)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from data_utils.errors import Causes
 from data_utils.formats.labelmap import mask_values
-
-SHOWN = 5  # unreadable images named
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ class ConvertReport:
                  "  boxes by class: " + ", ".join(f"{name} {count}" for name, count in self.per_class.items()),
                  f"  read back: every box is there, the farthest corner moved by {self.shift:.3g} pixels"]  # fmt: skip
         lines += [f"  {count} {what}" for what, count in sorted(self.counts.items()) if what not in main]
-        lines += [f"  left out: {reason}" for reason in self.unreadable[:SHOWN]]
+        lines += [f"  left out: {reason}" for reason in Causes(self.unreadable).texts()]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 

@@ -19,7 +19,7 @@ from data_utils.conversion.convert_report import ConvertReport
 from data_utils.conversion.target import TargetFolder
 from data_utils.csv_table import read_table
 from data_utils.dataset_section import DatasetSection
-from data_utils.errors import InputError
+from data_utils.errors import Causes, InputError
 from data_utils.formats import RawSet, read_raw_set
 from data_utils.formats.archive import open_raw
 from data_utils.formats.labelled_image import LabelledImage, label_paths
@@ -35,7 +35,6 @@ from data_utils.visible_files import is_hidden
 
 METADATA = "metadata.csv"
 IMAGE_FOLDERS = {"voc": "JPEGImages", "labelmap": "img", "mask": "img"}  # where a format has its images; else images/
-SHOWN = 5  # files named in one message
 MAX_SHIFT = 0.5  # pixels by which a box may move on the way through a format
 # What readers' messages call by its key in the config is a flag of the command.
 _FLAGS = {
@@ -125,7 +124,7 @@ class Conversion:
             pairs.append((source, LabelledImage(inner, *parse_header(data, copy).displayed_size, frame.annotation)))
         if unreadable and not skip_unreadable:
             raise InputError(f"{len(unreadable)} of {len(raw_set.frames)} images cannot be read: "
-                             f"{'; '.join(unreadable[:SHOWN])}; or leave them out with --skip-unreadable")  # fmt: skip
+                             f"{Causes(unreadable)}; or leave them out with --skip-unreadable")  # fmt: skip
         if not pairs:
             raise InputError(f"{self.source}: not one image can be read: {unreadable[0]}")
         return pairs, unreadable

@@ -7,7 +7,8 @@ the ids; a category stands for the class of the same name. An annotation without
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,13 @@ from data_utils.atomic import write_text
 from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
 from data_utils.errors import InputError
 from data_utils.formats.json_text import (
+    LARGEST_PIXEL,
     JsonLines,
     LazyPlaces,
     class_name,
     dump_rows,
     member,
-    mentions_lists,
+    mentions,
     pixel,
     quoted,
     read_json,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 LISTS = ("images", "annotations", "categories")
 WRITTEN = "annotations/instances.json"
+RETYPED = 'ids that are text in one place and a number in the other ("1", 1), taken as equal'
 LARGEST_LOOKED_AT = 16  # files; a COCO file is large, and a folder may hold thousands of other .json files
 
 Id = int | str
@@ -54,7 +57,7 @@ def claims(raw: Path) -> bool:
         by_size = sorted(_json_files(raw), key=lambda path: -path.stat().st_size)
     except OSError:
         return False
-    return any(mentions_lists(path, LISTS[:2]) for path in by_size[:LARGEST_LOOKED_AT])
+    return any(mentions(path, LISTS[:2]) for path in by_size[:LARGEST_LOOKED_AT])
 
 
 def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
@@ -97,7 +100,7 @@ def read_source(
         apart = is_crowd and dataset.crowd == "leave_out"
         findings.counts["crowds (iscrowd) taken as one box"] += is_crowd and not apart
         try:
-            class_id = class_id_of(_category(record, entry.categories), dataset.names)
+            class_id = class_id_of(_category(record, entry.categories, findings), dataset.names)
             if apart:
                 crowd.append((_crowd_corners(record, size), class_id, (index, record)))
                 continue
@@ -133,12 +136,13 @@ def class_names(raw: Path) -> tuple[str, ...]:
     Raises InputError where a file cannot be read, or two files disagree.
     """
     names: tuple[str, ...] = ()
-    used: set[str] = set()
+    used: set[str | None] = set()
     root: str | None = None
     for listed in _read_all(raw, Findings()):
         names, root = listed.names, listed.root
         ids = (each.get("category_id") for each in listed.annotations if isinstance(each, dict))
-        used |= {listed.categories[i] for i in ids if isinstance(i, int | str) and i in listed.categories}
+        known = {_listed_id(each, listed.categories) for each in ids if isinstance(each, int | str)}
+        used |= {listed.categories[each] for each in known if each is not None}
     names = tuple(name for name in names if name != root or name in used)
     if not names:
         raise InputError(f"{raw}: its COCO files list no categories; give --names")
@@ -223,7 +227,7 @@ def _read_all(raw: Path, findings: Findings) -> Iterator[_Listed]:
     if not files:
         raise InputError(f"{raw}: no .json file there or one folder below; put COCO's into {raw / 'annotations'}")
     # Captions, which come with COCO's own sets, have images and annotations but no categories.
-    likely = [path for path in files if mentions_lists(path, LISTS)] or files  # if none is, the first says why
+    likely = [path for path in files if mentions(path, LISTS)] or files  # if none is, the first says why
     findings.counts["JSON files without COCO's lists, left aside"] += len(files) - len(likely)
     first: _Listed | None = None
     for path in likely:
@@ -247,7 +251,7 @@ def _read_file(path: Path) -> _Listed:
     for index, record in enumerate(records):
         try:
             category_id, name = _id(record, "id"), class_name(record, "name")
-            if category_id in categories:
+            if _listed_id(category_id, categories) is not None:
                 raise ValueError(f"category id {quoted(category_id)} stands twice")
         except ValueError as error:
             raise InputError(f"{lines.where('categories', index)}: {error}; mend the categories") from None
@@ -274,8 +278,9 @@ def _list_images(
     for index, record in enumerate(listed.images):
         try:
             image_id = _id(record, "id")
-            if image_id in by_id:
-                raise ValueError("this id stands twice; renumber one")
+            if (twin := _listed_id(image_id, by_id)) is not None:
+                how = "" if twin == image_id else f", as {_kind(image_id)} and as {_kind(twin)}"
+                raise ValueError(f"this id stands twice{how}; renumber one")
             by_id[image_id] = None
             name = member(record, "file_name", str)
             path = images.find(name, folders, findings)
@@ -294,9 +299,12 @@ def _list_images(
 def _share_annotations(listed: _Listed, by_id: dict[Id, _Entry | None], findings: Findings) -> None:
     for index, record in enumerate(listed.annotations):
         try:
-            image_id = _id(record, "image_id")
-            if image_id not in by_id:
-                raise ValueError(f"annotation id {quoted(record.get('id'))}: image id {quoted(image_id)} is not listed")
+            written = _id(record, "image_id")
+            image_id = _listed_id(written, by_id)
+            if image_id is None:
+                raise ValueError(f"annotation id {quoted(record.get('id'))}: image id {quoted(written)} is not listed"
+                                 f"{_other_kind(written, by_id)}")  # fmt: skip
+            findings.counts[RETYPED] += image_id != written
         except ValueError as error:
             findings.problem(f"{listed.lines.where('annotations', index)}: {error}")
             continue
@@ -318,10 +326,36 @@ def _id(record: Any, key: str) -> Id:
     return value
 
 
-def _category(record: dict[str, Any], categories: dict[Id, str]) -> str:
-    category_id = _id(record, "category_id")
-    if category_id not in categories:
-        raise ValueError(f"category id {quoted(category_id)} is not among the categories")
+def _listed_id(written: Id, listed: Collection[Id]) -> Id | None:
+    """Return the id in `listed` that `written` means: itself, or the text "1" for the number 1, or the other way."""
+    if written in listed:
+        return written
+    if isinstance(written, int):
+        return str(written) if abs(written) < LARGEST_PIXEL and str(written) in listed else None
+    number = int(written) if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", written) else None
+    return number if number in listed else None
+
+
+def _kind(written: Id) -> str:
+    return "text" if isinstance(written, str) else "a number"
+
+
+def _other_kind(written: Id, listed: Collection[Id]) -> str:
+    """Say that an id which is not listed is text and the listed ones are numbers, or the other way."""
+    kinds = {_kind(each): each for each in listed}
+    if len(kinds) != 1 or _kind(written) in kinds:
+        return ""
+    [(kind, example)] = kinds.items()
+    return f" (it is {_kind(written)}, those listed are {kind}, as {quoted(example)})"
+
+
+def _category(record: dict[str, Any], categories: dict[Id, str], findings: Findings) -> str:
+    written = _id(record, "category_id")
+    category_id = _listed_id(written, categories)
+    if category_id is None:
+        other = _other_kind(written, categories)
+        raise ValueError(f"category id {quoted(written)} is not among the categories{other}")
+    findings.counts[RETYPED] += category_id != written
     return categories[category_id]
 
 

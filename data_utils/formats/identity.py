@@ -113,6 +113,7 @@ class IdentityFinder:
         self._sequences = PatientIds(findings, distinct=True)
         self._rows = self._read_rows(dataset.metadata)
         self._names = NameIndex(self._rows)
+        self._by_stem = {_folded_stem(row.filename): row for row in self._rows.values()}
         self._used: dict[str, str] = {}  # place of a metadata row -> image it was given to
         self._check_settings()
 
@@ -153,12 +154,8 @@ class IdentityFinder:
 
     def _nearest(self, source: Source) -> str:
         """Name the metadata line whose file name differs by the suffix alone."""
-        stem = folded_name(source.inner.rpartition("/")[2].rpartition(".")[0])
-        for row in self._rows.values():
-            name = row.filename.rpartition("/")[2]
-            if folded_name(name.rpartition(".")[0]) == stem:
-                return f"; {row.place} has '{row.filename}', which differs by its suffix alone"
-        return ""
+        row = self._by_stem.get(_folded_stem(source.inner))
+        return f"; {row.place} has '{row.filename}', which differs by its suffix alone" if row else ""
 
     def _row_of(self, source: Source) -> MetadataRow | None:
         name = source.inner.rpartition("/")[2]
@@ -198,6 +195,10 @@ class IdentityFinder:
                 "dataset.group = sequence: set dataset.group_pattern with (?P<sequence>...), or give metadata.csv a "
                 "column 'sequence'"
             )
+
+
+def _folded_stem(path: str) -> str:
+    return folded_name(path.rpartition("/")[2].rpartition(".")[0])
 
 
 def read_metadata(

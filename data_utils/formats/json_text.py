@@ -50,15 +50,16 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: holds a number of thousands of digits; export it again") from None
 
 
-def mentions_lists(path: Path, keys: Sequence[str]) -> bool:
-    """Whether each of `keys` stands somewhere in the file before a list; never raises, parses nothing."""
+def mentions(path: Path, keys: Sequence[str], opening: str = "[") -> bool:
+    """Whether each of `keys` stands in the file before a list, or before `opening`; never raises, parses nothing."""
     try:
         data = path.read_bytes() if 0 < path.stat().st_size <= MAX_JSON_BYTES else b""
     except OSError:
         return False
     if b"\0" in data[:4]:
         data = data.replace(b"\0", b"")  # UTF-16: ASCII is left
-    return all(re.search(rb'"%s"\s*:\s*\[' % re.escape(key.encode()), data) for key in keys)
+    quotes = (re.escape(f'"{key}"'.encode()) for key in keys)
+    return all(re.search(key + rb"\s*:\s*" + re.escape(opening.encode()), data) for key in quotes)
 
 
 def quoted(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from data_utils.formats.json_text import (
     class_name,
     dump_rows,
     member,
-    mentions_lists,
+    mentions,
     pixel,
     quoted,
     read_json,
@@ -54,12 +54,27 @@ VERSION = "5.4.1"  # of LabelMe, whose fields are written
 
 def claims(raw: Path) -> bool:
     """Whether one of the first .json files below the folder has a list of shapes; never raises."""
-    return any(mentions_lists(path, ["shapes"]) for path in itertools.islice(_label_files(raw), LOOKED_AT))
+    return any(mentions(path, ["shapes"]) for path in itertools.islice(_label_files(raw), LOOKED_AT))
 
 
 def find_sources(dataset: DatasetSection, findings: Findings) -> list[Source]:
     """Pair `images/**` with `labels/**` or `annotations/**`, or images with the .json files beside them."""
-    return pair_with_labels(Path(dataset.raw), ["images"], LABEL_FOLDERS, ".json", findings)
+    sources = pair_with_labels(Path(dataset.raw), ["images"], LABEL_FOLDERS, ".json", findings)
+    if sources and (embedded := pictures_inside(Path(dataset.raw), {source.label for source in sources})):
+        findings.counts["LabelMe files whose picture is in imageData alone, left out"] += len(embedded)
+        findings.note(tell_pictures_inside(embedded))
+    return sources
+
+
+def pictures_inside(raw: Path, used: Collection[Path | None] = ()) -> list[Path]:
+    """Return the files below `raw`, those in `used` aside, that hold a picture themselves; such are not read."""
+    return [path for path in _label_files(raw) if path not in used and mentions(path, ["imageData"], '"')]
+
+
+def tell_pictures_inside(files: Sequence[Path]) -> str:
+    """Say of files from `pictures_inside` what they are and how they come to be read."""
+    return (f"{len(files)} LabelMe files hold their picture in imageData alone, first {files[0]}; save each picture as "
+            "a file beside its .json, as labelme_export_json does")  # fmt: skip
 
 
 def read_source(
@@ -103,7 +118,7 @@ def class_names(raw: Path) -> tuple[str, ...]:
         return read_class_list(raw / CLASS_LIST)
     names = set()
     for path in _label_files(raw):
-        if not mentions_lists(path, ["shapes"]):
+        if not mentions(path, ["shapes"]):
             continue  # another kind of file; beside an image, `find_sources` makes it a problem
         lines = JsonLines(path, depth=2)
         for index, shape in enumerate(_read_shapes(path)[1]):

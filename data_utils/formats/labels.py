@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from data_utils.boxes import clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
-from data_utils.errors import InputError
+from data_utils.errors import Causes, InputError
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation, FloatArray
 
@@ -24,7 +24,7 @@ BadBoxes = Literal["error", "drop"]
 
 ROUNDING = 1e-3  # share of the side; files written with three decimals overshoot by at most half of it
 OUTLINED = "outlines taken as the straight box around them"  # what is counted for polygons, circles, masks...
-SHOWN = 5  # problems spelled out in one message
+SHOWN = 5  # files named in one note
 MAX_LABEL_BYTES = 1 << 24  # a label file above 16 MiB is something else
 
 
@@ -33,29 +33,35 @@ class Findings:
     """What reading a set brought to light.
 
     counts: how often each harmless thing (a clipped box, a negative frame) happened. notes: sentences for the user.
-    problems: the first of the things that forbid going on; n_problems: how many there are.
+    causes: the things that forbid going on; problems: a text for each of the first few kinds, with its count.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    n_problems: int = 0
+    causes: Causes = field(default_factory=Causes)
+
+    @property
+    def problems(self) -> list[str]:
+        """A text for each kind of problem."""
+        return self.causes.texts()
+
+    @property
+    def n_problems(self) -> int:
+        """How many problems there are, of whatever kind."""
+        return self.causes.n_problems
 
     def problem(self, message: str) -> None:
         """Record one problem: where, what, how to mend."""
-        self.n_problems += 1
-        if len(self.problems) < SHOWN:
-            self.problems.append(_on_one_line(message))
+        self.causes.add(_on_one_line(message))
 
     def note(self, message: str) -> None:
         """Record one sentence for the user."""
         self.notes.append(_on_one_line(message))
 
     def raise_problems(self) -> None:
-        """Raise InputError with the first problems and their total, if there are any."""
-        if self.problems:
-            more = f" (and {self.n_problems - SHOWN} more problems)" if self.n_problems > SHOWN else ""
-            raise InputError("; ".join(self.problems) + more)
+        """Raise InputError with each kind of problem and their total, if there are any."""
+        if self.n_problems:
+            raise InputError(str(self.causes))
 
 
 def breaks_line(char: str) -> bool:

@@ -135,6 +135,8 @@ def no_images(raw: Path) -> str:
     """Say that `raw` holds no images, and what it holds instead."""
     others = list_other_pictures(raw)
     hint = f", only pictures of a kind that is not read: {others[0]}; save them as PNG" if others else ""
+    if embedded := labelme.pictures_inside(raw):
+        hint += f": {labelme.tell_pictures_inside(embedded)}"
     return f"no images there ({' '.join(sorted(IMAGE_SUFFIXES))}){hint}"
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from data_utils.boxes import count_sizes
 from data_utils.config import override_config
 from data_utils.config_sections import Config
-from data_utils.errors import InputError
+from data_utils.errors import Causes, InputError
 from data_utils.formats import RawSet, read_raw_set
 from data_utils.formats.archive import open_raw
 from data_utils.imaging.perceptual import HASH_BITS
@@ -59,7 +59,6 @@ from data_utils.splitting.split_report import (
 from data_utils.types import Frame
 
 UNPACKED = "unpacked"  # folder below dataset.processed where a zipped raw set is unpacked
-SHOWN = 5  # unreadable files named in an error; the filter log has them all
 
 
 def with_raw_folder(config: Config) -> Config:
@@ -214,7 +213,7 @@ class Preparation:
         if share > allowed:
             raise InputError(
                 f"{len(unreadable)} of {n_frames} frames are unreadable, {share:.1%} where dataset.max_unreadable "
-                f"allows {allowed:.1%}: {'; '.join(unreadable[:SHOWN])}; all are listed in {log}; mend or remove them"
+                f"allows {allowed:.1%}: {Causes(unreadable)}; all are listed in {log}; mend or remove them"
             )
         if len(excluded) == n_frames:
             kinds = Counter(reasons[0].kind for reasons in excluded.values()).most_common()
