@@ -19,7 +19,7 @@ export UV_SYSTEM_CERTS ?= true
 
 help:
 	@echo "make demo       make data, train, evaluate: some twelve minutes on two cores, after the first install"
-	@echo "make test       ruff, pyright and pytest"
+	@echo "make test       ruff, pyright and pytest; says at its end how long that took"
 	@echo "make test-slow  the tests that take minutes: runs killed at thirty random moments"
 	@echo "make env        only the environment, in .venv"
 	@echo "make lint       only ruff and pyright"
@@ -61,10 +61,13 @@ lint: env
 pytest: env
 	$(TEST_ENV) $(PY) -m pytest $(PYTEST_FLAGS)
 
+# In one shell, so that the time is told whether the tests pass or fail.
 test: env
-	$(PY) -m ruff check .
-	$(TEST_ENV) $(PY) -m pyright
-	$(TEST_ENV) $(PY) -m pytest $(PYTEST_FLAGS)
+	@started=$$(date +%s); code=0; \
+	{ $(PY) -m ruff check . && $(TEST_ENV) $(PY) -m pyright && $(TEST_ENV) $(PY) -m pytest $(PYTEST_FLAGS); } \
+		|| code=$$?; \
+	seconds=$$(($$(date +%s) - started)); \
+	echo "make test took $$((seconds / 60)) min $$((seconds % 60)) s"; exit $$code
 
 test-slow: env
 	$(TEST_ENV) $(PY) -m pytest -q -n 2 -m slow

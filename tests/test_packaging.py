@@ -236,3 +236,18 @@ def test_make_goes_on_with_pip_where_uv_is_not_to_be_had_and_keeps_no_stamp_afte
     assert "-m pip install --disable-pip-version-check -r requirements.lock" in result.stdout
     assert "error: environment 3/3 failed" in result.stderr
     assert not (bare_checkout / ".venv" / ".installed").exists()
+
+
+@pytest.mark.parametrize("failing", ["nothing", "ruff", "pyright", "pytest"])
+def test_make_test_says_how_long_it_took_and_fails_where_a_part_fails(bare_checkout, failing: str):
+    python = bare_checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$2" >> calls.txt\ncase "$2" in {failing}) exit 1;; esac\n', encoding="utf-8")
+    python.chmod(0o755)
+    (bare_checkout / ".venv" / ".installed").touch()
+    result = make(bare_checkout, "test")
+    assert (result.returncode == 0) == (failing == "nothing")
+    assert re.fullmatch(r"make test took 0 min \d+ s", result.stdout.splitlines()[-1])
+    parts = ["ruff", "pyright", "pytest"]
+    expected = parts[: parts.index(failing) + 1] if failing in parts else parts
+    assert (bare_checkout / "calls.txt").read_text(encoding="utf-8").split() == expected
