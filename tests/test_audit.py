@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from audit_samples import (
 )
 from conftest import REPO_ROOT, PreparedSet
 from small_raw_set import config_for, run_prepare
+from training_processes import script
 
 from data_utils.audit import audit, main, require_clean
 from data_utils.auditing import fingerprints
@@ -160,21 +160,15 @@ def test_a_copy_of_a_raw_frame_under_another_patient_is_found_after_prepare(raw:
         assert audit(config, [number]).has_leak == (len(set(sides)) == 2)
 
 
-def train(*arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, str(REPO_ROOT / "train.py"), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, capture_output=True, text=True, cwd=REPO_ROOT, env=environment, timeout=120)
-
-
 def test_training_is_refused_on_a_leak_unless_told_otherwise(tmp_path: Path) -> None:
     make_set(tmp_path)
     leak(tmp_path, recompressed(texture(3)))
-    refused = train("--dry-run", *settings_of(tmp_path))
+    refused = script("train.py", "--dry-run", *settings_of(tmp_path))
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "near-duplicates" in refused.stderr
     assert "--skip-audit" in refused.stderr
-    allowed = train("--dry-run", "--skip-audit", *settings_of(tmp_path))
+    allowed = script("train.py", "--dry-run", "--skip-audit", *settings_of(tmp_path))
     assert allowed.returncode == 0, allowed.stderr
     assert "audit    skipped" in allowed.stdout
     assert not (tmp_path / "results").exists()
@@ -186,7 +180,7 @@ def test_the_run_record_says_how_the_audit_went(tiny_prepared: PreparedSet, tmp_
     changes = ["sr_decoder=none", f"run.results_dir='{tmp_path}'", f"run.weights_dir='{tmp_path}'", "run.name=run"]
     config = override_config(tiny_prepared.config, changes)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    done = train("--config", str(tmp_path / "run.yaml"), "--device", "cpu", "--wandb-off", *flags)
+    done = script("train.py", "--config", str(tmp_path / "run.yaml"), "--device", "cpu", "--wandb-off", *flags)
     assert done.returncode == 0, done.stderr
     assert f"audit    {said}" in done.stdout
     record = json.loads((tmp_path / "runs" / "run" / "run.json").read_text())

@@ -112,8 +112,8 @@ def test_what_cannot_be_meant_is_refused(unlabelled: Config) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("n_done", [1, 2])  # stopped before and after the layers thaw
-def test_layers_thaw_and_a_resumed_run_ends_the_same(config: Config, n_done: int) -> None:
+def test_layers_thaw_and_a_resumed_run_ends_the_same(config: Config, few_frames: Config) -> None:
+    config = override_config(config, [f"dataset.splits='{few_frames.dataset.splits}'", "batch_size=4"])
     rates = ["optim.lr_backbone=0.1", "optim.weight_decay=0.1"]
     settings = ["epochs=3", "optim.freeze=5", "optim.unfreeze_epoch=3", *rates]
     whole = Recorder(override_config(config, [*settings, "run.name=whole"]), device="cpu", wandb_off=True)
@@ -126,14 +126,15 @@ def test_layers_thaw_and_a_resumed_run_ends_the_same(config: Config, n_done: int
             assert (layers & set(range(5)) == set()) is frozen
     assert moved(before, whole.model) >= {"backbone.detector.model.0.conv.weight"}
 
-    cut = override_config(config, [*settings, "run.name=cut"])
-    stopped = Recorder(cut, device="cpu", wandb_off=True, stop_after=n_done)
-    with pytest.raises(KeyboardInterrupt):
-        stopped.fit()
-    resumed = Trainer(cut, device="cpu", wandb_off=True, resume=stopped.run_dir)
-    resumed.fit()
-    for one, other in ((whole.model, resumed.model), (whole.ema.model, resumed.ema.model)):
-        assert moved(state_of(one), other) == set()
+    for n_done in (1, 2):  # stopped before and after the layers thaw
+        cut = override_config(config, [*settings, f"run.name=cut{n_done}"])
+        stopped = Recorder(cut, device="cpu", wandb_off=True, stop_after=n_done)
+        with pytest.raises(KeyboardInterrupt):
+            stopped.fit()
+        resumed = Trainer(cut, device="cpu", wandb_off=True, resume=stopped.run_dir)
+        resumed.fit()
+        for one, other in ((whole.model, resumed.model), (whole.ema.model, resumed.ema.model)):
+            assert moved(state_of(one), other) == set()
 
 
 class Recorder(Trainer):

@@ -19,7 +19,7 @@ import torch
 import yaml
 from conftest import REPO_ROOT, PreparedSet
 from torch import nn
-from training_processes import ended, quiet, script, start
+from training_processes import ended, quiet, run_script, script, start
 
 from data_utils.config import config_from_dict, override_config
 from data_utils.config_sections import Config
@@ -96,6 +96,13 @@ def one_step(settings: dict[str, Any], rank: int, world_size: int, port: int, ou
     distributed.leave()
 
 
+def train_as(rank: int, port: int, arguments: tuple[str, ...], out: Path, err: Path) -> None:
+    """Run train.py as process `rank` of two, as torch.distributed.run would."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    run_script("train.py", arguments, out, err)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -160,14 +167,12 @@ def test_what_the_first_process_refuses_is_said_once(config: Config, tmp_path: P
     settings = override_config(config, ["run.name=taken"])
     (tmp_path / "results" / "runs" / "taken" / "panels").mkdir(parents=True)
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    arguments = ["train.py", "--config", str(tmp_path / "run.yaml"), "--wandb-off", "--device", "cpu"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*line, *arguments], cwd=REPO_ROOT, env=environment, capture_output=True, text=True,
-                          timeout=120, check=False)  # fmt: skip
-    assert done.returncode != 0
-    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == [
+    arguments = ("--config", str(tmp_path / "run.yaml"), "--wandb-off", "--device", "cpu")
+    out, err, port = tmp_path / "out", tmp_path / "err", free_port()
+    processes = [start(train_as, rank, port, arguments, out, err) for rank in (0, 1)]
+    assert 0 not in [ended(process) for process in processes]
+    assert [line for line in err.read_text(encoding="utf-8").splitlines() if line.startswith("error:")] == [
         f"error: {tmp_path / 'results' / 'runs' / 'taken'}: this run exists; go on with --resume "
         f"{tmp_path / 'results' / 'runs' / 'taken'}, or choose another run.name"
     ]
-    assert done.stdout.count("audit    ") == 1
+    assert out.read_text(encoding="utf-8").count("audit    ") == 1

@@ -1,4 +1,4 @@
-"""AP: hand-computed cases, the undefined ones, and pycocotools as oracle over a thousand random sets."""
+"""AP: hand-computed cases, the undefined ones, and pycocotools as oracle over hundreds of random sets."""
 
 from __future__ import annotations
 
@@ -167,11 +167,11 @@ def mean_or_none(precision):
     return float(defined.mean()) if defined.size else None
 
 
-def test_equal_to_pycocotools_on_a_thousand_random_sets():
+def test_equal_to_pycocotools_on_hundreds_of_random_sets():
     rng = np.random.default_rng(0)
     seen = {"boxes": 0, "empty": 0, "undefined": 0, "crowded": 0, "crowds": 0}
-    for case in range(1000):
-        crowded = case % 100 == 0
+    for case in range(400):
+        crowded = case % 40 == 0
         results, nc = random_set(rng, crowded)
         max_det = 100 if crowded else int(rng.choice([2, 300]))
         ranges = COCO_RANGES if case % 2 else dict(AREA_RANGES)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import PreparedSet
 from stopped_runs import different_fields, stop_in_epoch
 
 from data_utils.config import load_config, override_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError, ResumableError
+from data_utils.splitting.split_list import label_path
 from models.weights import read_checkpoint
 from training import open_run
 from training.run_lock import RunLock
@@ -30,8 +30,8 @@ SMALL = (
 
 
 @pytest.fixture
-def config(tiny_prepared: PreparedSet, tmp_path: Path) -> Config:
-    return override_config(tiny_prepared.config, [*SMALL, f"run.results_dir='{tmp_path / 'results'}'"])
+def config(few_frames: Config, tmp_path: Path) -> Config:
+    return override_config(few_frames, [*SMALL, f"run.results_dir='{tmp_path / 'results'}'"])
 
 
 def trainer(config: Config, **options: Any) -> Trainer:
@@ -114,7 +114,7 @@ def test_changed_labels_and_code_are_named_and_stop_a_resumed_run(
     places = [f"dataset.{name}='{tmp_path / name}'" for name in ("processed", "splits")]
     run = trainer(override_config(config, places))
     assert str(run.train_set.image_paths[0]).startswith(str(tmp_path))
-    label = next(path for path in sorted((tmp_path / "processed/lr/labels").glob("*.txt")) if path.read_text())
+    label = next(path for path in map(label_path, run.train_set.image_paths) if path.read_text())
     label.write_text("")
     code = dict(run.foundations["code"])
     monkeypatch.setattr("training.loop.code_part", lambda: {"code": {**code, "x.py": "1"}, "versions": {"torch": "9"}})

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from ablation_samples import base_config, registry
-from conftest import REPO_ROOT, PreparedSet
+from conftest import PreparedSet
 from training_processes import environment, fork_instead_of_spawning, script
 
 import run_all_ablations
 from evaluation.tables.rewrite import rewrite
 
 
-def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, str(REPO_ROOT / "run_all_ablations.py"), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120)
-
-
 def test_dry_run_lists_all_runs_and_only_narrows() -> None:
     narrowed = ["--only", "sr_light", "sr_*", "c1=5", "--seeds", "0", "1", "1"]  # a setting is no pattern
-    everything, some = command("--dry-run"), command("--dry-run", *narrowed)
+    everything, some = (script("run_all_ablations.py", "--dry-run", *more) for more in ([], narrowed))
     assert everything.returncode == some.returncode == 0
     assert everything.stderr.startswith("all runs need: data/splits/split1/train.txt: no such split list")
     assert everything.stderr.count("\n") == 1

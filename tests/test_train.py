@@ -14,14 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import REPO_ROOT, PreparedSet
+from training_processes import script
 
 from data_utils.config import override_config
-
-
-def command(*arguments: str, cwd: Path = REPO_ROOT) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, str(REPO_ROOT / "train.py"), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, capture_output=True, text=True, cwd=cwd, env=environment, check=False, timeout=120)
 
 
 @pytest.fixture
@@ -33,7 +28,7 @@ def config_file(tiny_prepared: PreparedSet, tmp_path: Path) -> Path:
 
 
 def test_dry_run_says_what_it_would_train_on_and_writes_nothing(config_file: Path, tmp_path: Path) -> None:
-    done = command("--config", str(config_file), "--dry-run")
+    done = script("train.py", "--config", str(config_file), "--dry-run")
     assert done.returncode == 0, done.stderr
     for part in ("tiny, split 1", "train ", "light on layers 4-8", "0.1 L_SR + 7.5 L_bbox", "nothing was trained"):
         assert part in done.stdout
@@ -41,7 +36,8 @@ def test_dry_run_says_what_it_would_train_on_and_writes_nothing(config_file: Pat
 
 
 def test_dry_run_on_a_fresh_clone_names_both_ways_on(tmp_path: Path) -> None:
-    done = command("--config", str(REPO_ROOT / "configs" / "train.yaml"), "--dry-run", cwd=tmp_path)
+    line = [sys.executable, str(REPO_ROOT / "train.py"), "--config", str(REPO_ROOT / "configs" / "train.yaml")]
+    done = subprocess.run([*line, "--dry-run"], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     for part in ("data/splits/split1/train.txt", "data/raw", "data_utils.prepare", "make demo"):
@@ -58,7 +54,7 @@ def test_dry_run_on_a_fresh_clone_names_both_ways_on(tmp_path: Path) -> None:
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], message: str) -> None:
-    done = command(*arguments)
+    done = script("train.py", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -66,7 +62,7 @@ def test_bad_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], message: s
 
 
 def test_first_weights_for_a_resumed_run_are_refused_and_not_ignored() -> None:
-    done = command("--resume", "results/runs/mine", "--weights", "best.pt")
+    done = script("train.py", "--resume", "results/runs/mine", "--weights", "best.pt")
     assert done.returncode == 2
     assert "a resumed run goes on with its own weights" in done.stderr
 
@@ -80,10 +76,10 @@ def test_a_run_is_not_resumed_on_lists_that_leak(tiny_prepared: PreparedSet, tmp
     moved, *others = val.read_text().splitlines()
     val.write_text("\n".join(others) + "\n")
     train.write_text(train.read_text() + moved + "\n")
-    done = command("--resume", str(tmp_path), "--dry-run")
+    done = script("train.py", "--resume", str(tmp_path), "--dry-run")
     assert done.returncode == 2
     assert "shared patients" in done.stderr
-    assert command("--resume", str(tmp_path), "--dry-run", "--skip-audit").returncode == 0
+    assert script("train.py", "--resume", str(tmp_path), "--dry-run", "--skip-audit").returncode == 0
 
 
 @pytest.mark.integration

@@ -160,11 +160,12 @@ def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a script of the repository's root with these arguments, in a process that need not import torch anew."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder, "out"), Path(folder, "err")]
-        code = ended(start(_run_script, name, arguments, *outputs))
+        code = ended(start(run_script, name, arguments, *outputs))
         return subprocess.CompletedProcess([name, *arguments], code or 0, *(path.read_text() for path in outputs))
 
 
-def _run_script(name: str, arguments: tuple[str, ...], out: Path, err: Path) -> None:
+def run_script(name: str, arguments: tuple[str, ...], out: Path, err: Path) -> None:
+    """Be `python NAME ARGUMENTS` in this process, its output appended to the files `out` and `err`."""
     for number, path in enumerate((out, err), start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.argv = [name, *arguments]
