@@ -162,10 +162,10 @@ def describe_machine() -> list[str]:
         f"PyTorch      {torch.__version__}, {torch.get_num_threads()} threads, bf16 on the CPU: "
         f"{'AMX tiles, training uses it' if amx else 'slower than fp32, which is used' if bf16 else 'none'}",
     ]
-    for index in range(torch.cuda.device_count()):
+    for index in range(hardware.n_cuda_devices()):
         device = torch.cuda.get_device_properties(index)
         lines.append(f"cuda:{index}       {device.name}, {device.total_memory / 2**30:.0f} GiB")
-    if not torch.cuda.is_available():
+    if not hardware.n_cuda_devices():
         lines.append("CUDA         none")
     lines.append(f"MPS          {'available' if hardware.has_mps() else 'none'}")
     return lines

@@ -79,9 +79,11 @@ def free_memory() -> int:
     meminfo = Path("/proc/meminfo")
     if not meminfo.is_file():
         return 0
-    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
     available = int(fields.get("MemAvailable", "0 kB").split()[0]) * 1024
     limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and limit.read_text().strip() != "max":
-        available = min(available, max(int(limit.read_text()) - int(used.read_text()), 0))
+    if limit.is_file() and used.is_file():
+        most, taken = (path.read_text(encoding="utf-8").strip() for path in (limit, used))
+        if most != "max":
+            available = min(available, max(int(most) - int(taken), 0))
     return available

@@ -25,6 +25,14 @@ RUNS_DATA = {
     "marshal.loads", "joblib.load", "shelve.open", "yaml.load", "yaml.unsafe_load", "yaml.full_load",
 }  # fmt: skip
 
+# What a machine can do is asked here; tests replace the answers. The loader pins memory by it, which moves no result;
+# verify_env.py must answer where packages are missing.
+ASKS_THE_MACHINE = {"models.hardware", "data_utils.processes", "data_utils.loader", "verify_env"}
+MACHINE_QUESTIONS = (
+    "is_available", "device_count", "is_bf16_supported", "get_device_capability", "get_cpu_capability", "cpu_count",
+    "sched_getaffinity",
+)  # fmt: skip
+
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 DEFINITIONS = FUNCTIONS | ast.ClassDef | ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign
 
@@ -183,6 +191,15 @@ def only_defines_when_imported(module: Module) -> Iterator[str]:
             yield f"{module.path}:{node.lineno}: runs when the module is imported: {ast.unparse(node)[:60]}"
 
 
+def asks_the_machine_in_one_place(module: Module) -> Iterator[str]:
+    """What the machine can do is asked where tests can replace the answer."""
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.Attribute) or module.name in ASKS_THE_MACHINE:
+            continue
+        if node.attr in MACHINE_QUESTIONS or (node.attr.startswith("_is_") and "torch.cpu" in ast.unparse(node)):
+            yield f"{module.path}:{node.lineno}: {ast.unparse(node)} is asked in models.hardware alone"
+
+
 def _absolute_base(module: Module, node: ast.ImportFrom) -> str:
     """Return the absolute name after `from`, dots resolved."""
     if not node.level:
@@ -202,5 +219,5 @@ def _is_type_checking(node: ast.AST) -> bool:
 
 RULES = (
     imports_only_leftwards, runs_no_data_as_code, hides_no_failure, is_short, says_what_it_is_for,
-    uses_the_door_to_ultralytics, only_defines_when_imported,
+    uses_the_door_to_ultralytics, only_defines_when_imported, asks_the_machine_in_one_place,
 )  # fmt: skip

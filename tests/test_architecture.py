@@ -69,6 +69,11 @@ PLANTED = {
         "if x:\n    y = 1",
         "torch.save = mine",
     ],
+    "asks_the_machine_in_one_place": [
+        "def f():\n    return torch.cuda.is_available()",
+        "def f():\n    return torch.cpu._is_amx_tile_supported()",
+        "def f():\n    return os.cpu_count()",
+    ],
 }
 
 

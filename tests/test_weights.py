@@ -15,6 +15,7 @@ import torch
 from data_utils.config import load_config
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
+from models import hardware
 from models.backbone import build_detector
 from models.sre_yolo import SREYOLO
 from models.weights import (
@@ -200,9 +201,21 @@ def test_an_absent_device_is_an_error_not_a_silent_cpu(name: str, message: str) 
         pick_device(name)
 
 
-def test_cpu_and_auto_are_devices() -> None:
+@pytest.mark.parametrize(("n_devices", "expected"), [(0, "cpu"), (2, "cuda")])
+def test_cpu_and_auto_are_devices(monkeypatch: pytest.MonkeyPatch, n_devices: int, expected: str) -> None:
+    monkeypatch.setattr(hardware, "n_cuda_devices", lambda: n_devices)
     assert pick_device("cpu").type == "cpu"
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert pick_device("auto").type == expected
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_apples_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr(hardware, "has_mps", lambda: there)
+    if there:
+        assert pick_device("mps").type == "mps"
+    else:
+        with pytest.raises(InputError, match="--device mps"):
+            pick_device("mps")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from data_utils.errors import InputError
+from models import hardware
 from models.weights import load_state, read_checkpoint, write_checkpoint
 
 LAST, PREVIOUS, BEST = "last.pt", ("last.1.pt", "last.2.pt"), "best.pt"
@@ -86,7 +87,7 @@ def random_state() -> dict[str, Any]:
         "python": _plain(random.getstate()),
         "numpy": [str(name), keys.tolist(), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": torch.cuda.get_rng_state_all() if hardware.n_cuda_devices() else [],
     }
 
 
@@ -97,7 +98,7 @@ def restore_random_state(state: dict[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
+    if state["cuda"] and hardware.n_cuda_devices():
         torch.cuda.set_rng_state_all(state["cuda"])
 
 

@@ -230,7 +230,7 @@ def _resident_mib(field: str) -> float:
     """Return this process's resident memory in MiB: now (VmRSS) or at its highest (VmHWM)."""
     status = Path("/proc/self/status")
     if status.is_file():
-        line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith(field))
         return int(line.split()[1]) / 1024
     import resource  # not on Windows
 
