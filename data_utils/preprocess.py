@@ -222,6 +222,7 @@ def _check_apart(source: Path, target: Path) -> None:
 def _read_items(path: Path, patients: PatientIds) -> list[SplitItem]:
     rows = read_metadata(path, Findings(), patients=patients).values()
     items = [_item(row, patients.named(row.patient_id, row.place)) for row in rows]
+    patients.require_met()
     check_stems((item.stem, Path(item.filename)) for item in items)
     return items
 

@@ -11,7 +11,8 @@ from data_utils.errors import InputError
 # Made by file managers, sync tools, notebooks and file systems; whatever lies in them is a copy or rubbish.
 SYSTEM_FOLDERS = frozenset({
     "@eadir", "__macosx", "$recycle.bin", "recycler", "system volume information", "lost+found", "#recycle",
-    "@recycle", "__pycache__", "found.000", "@snapshot", "#snapshot",
+    "@recycle", "__pycache__", "found.000", "@snapshot", "#snapshot", "@recently-snapshot", "@tmp", "recycled",
+    "network trash folder", "temporary items",
 })  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from data_utils.errors import InputError, run_command
 from data_utils.manifest import FEW_UNITS, few_units
 
-HEADERS = ("measure", "A", "B", "B - A", "95 % interval", "p", "detectable", "patients for 0.02")
+HEADERS = ("measure", "A", "B", "B - A", "95 % interval", "p", "detectable")
 
 
 def compare(first: Path, second: Path, data: str, resamples: int | None = None) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def report(compared: Mapping[str, Any]) -> str:
     lines = [
         f"A {about['first']}\nB {about['second']}\non {about['label']}: {about['n_frames']} frames, {about['n_units']} "
         f"{about['unit']}s, {about['n_resamples']} resamples of them, the same for both",
-        format_table(HEADERS, rows),
+        format_table((*HEADERS, f"{about['unit']}s for {ASKED:g}"), rows),
         "\n".join(in_words(name, pair) for name, pair in pairs.items() if name.startswith(("ap50", "froc_mean"))),
     ]
     headline = pairs["ap50"]

@@ -160,6 +160,40 @@ def test_without_any_column_likeness_must_be_far_above_chance(tmp_path: Path) ->
     assert [pair for pair in calm.pairs if pair.kind == NEIGHBOURS] == []
 
 
+def test_a_few_videos_cut_frame_by_frame_leak_without_any_column(tmp_path: Path) -> None:
+    """Most frames of such a set are of one video with many others: that makes their likeness no chance."""
+    make_set(tmp_path)
+    names = [f"v{video}_{number:02}" for video in range(3) for number in range(8)]
+    for name in names:
+        scene, shift = np.concatenate([texture(900 + int(name[1])), texture(950)]), 3 * int(name[3:])
+        add_frame(tmp_path / "out", name, scene[shift : shift + len(texture(0))], name)
+    write_list(tmp_path, "train", ["f0", *names[::2]])
+    write_list(tmp_path, "test", ["f8", *names[1::2]])
+    leaks = leaks_of(tmp_path, "dataset.group=image", "dataset.audit.near_duplicate=0.9999")
+    pairs = [pair for pair in leaks.pairs if pair.kind == NEIGHBOURS]
+    assert len(pairs) > len(names) / 2
+    assert all(Path(pair.file_a).stem[:2] == Path(pair.file_b).stem[:2] for pair in pairs)
+
+
+def test_a_patients_own_frames_are_neighbours_where_the_split_is_by_image(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    plant(tmp_path, "clip 007", texture(70), "val", ["f6", "f7"], patient="p1", group="clip 007")
+    plant(tmp_path, "clip 008", texture(70)[10:-2, :], patient="p1", group="clip 008")
+    plant(tmp_path, "clip 009", texture(70)[8:-4, :], "train", [f"f{seed}" for seed in PARTS["train"]], patient="p2")
+    leaks = leaks_of(tmp_path, "dataset.group=image", "dataset.audit.near_duplicate=0.999")
+    assert [Path(pair.file_b).stem for pair in leaks.pairs if pair.kind == NEIGHBOURS] == ["clip 008"]
+
+
+@pytest.mark.parametrize(("source", "leaks"), [("unknown", False), ("clinic", True)])
+def test_sequence_1_of_another_set_is_another_video(tmp_path: Path, source: str, leaks: bool) -> None:
+    make_set(tmp_path)
+    whose = {"patient": "1", "sequence": "1"}
+    plant(tmp_path, "007", texture(70), others=["f8", "f9"], **whose)
+    add_frame(tmp_path / "ext", "008", texture(70)[10:-2, :], dataset_source=source, **whose)
+    external = f"dataset.external={{far: {{processed: '{tmp_path / 'ext'}'}}}}"
+    assert (NEIGHBOURS in found(tmp_path, external, "dataset.audit.near_duplicate=0.999")) == leaks
+
+
 def test_a_check_that_is_switched_off_reads_not_checked(tmp_path: Path) -> None:
     make_set(tmp_path)
     off = ("dataset.audit.neighbour_gap=0", "dataset.audit.near_duplicate=1")

@@ -40,6 +40,15 @@ def test_two_runs(runs, capsys):
     assert f"{pair['difference']['value']:+.3f}" in out
 
 
+def test_images_are_never_called_patients(runs, capsys):
+    for name in ("a", "b"):
+        write_pass(runs / f"{name}1", "test", results(1), weights=name, unit="image")
+    main([str(runs / "a1"), str(runs / "b1")])
+    table = capsys.readouterr().out.partition("\n\n")[2]
+    assert "images for 0.02" in table
+    assert "patients" not in table.replace("NOT patient", "")
+
+
 def test_three_splits_say_that_wilcoxon_cannot_decide(runs, capsys):
     main([str(runs / "a{split}"), str(runs / "b{split}"), "--splits", "1", "2", "3", "--resamples", "20"])
     out = capsys.readouterr().out

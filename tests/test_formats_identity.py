@@ -77,9 +77,10 @@ def test_the_same_for_ids_out_of_paths(tmp_path: Path) -> None:
         read(tmp_path, group="sequence", group_pattern="^images/(?P<sequence>[^/]+)/")
 
 
-@pytest.mark.parametrize("pair", [("12", "12.0"), ("012", "12"), ("P1", "P01"), ("+7", "7")])
+@pytest.mark.parametrize("pair", [("12", "12.0"), ("012", "12"), ("P1", "P01"), ("+7", "7"), ("12", "1.2E+01"),
+                                  ("120000", "1,20e5"), ("12", "\u0661\u0662")])
 def test_numbers_written_in_two_ways_block_until_it_is_said(tmp_path: Path, pair: tuple[str, str]) -> None:
-    root = with_metadata(tmp_path, f"a.png,{pair[0]},s,,", f"b.png,{pair[1]},s,,")
+    root = with_metadata(tmp_path, f'a.png,"{pair[0]}",s,,', f'b.png,"{pair[1]}",s,,')
     with pytest.raises(InputError, match=r"metadata\.csv:2 and .*metadata\.csv:3.*same_patient.*distinct_patients"):
         read(root)
     assert {frame.group for frame in read(root, same_patient=pair).frames} == {pair[0]}
@@ -90,6 +91,24 @@ def test_numbers_written_in_two_ways_block_until_it_is_said(tmp_path: Path, pair
 def test_same_patient_joins_any_ids(tmp_path: Path) -> None:
     root = with_metadata(tmp_path, "a.png,old name,s,,", "b.png,new name,s,,")
     assert {frame.group for frame in read(root, same_patient=["new name", "old name"]).frames} == {"new name"}
+
+
+@pytest.mark.parametrize(("same", "message"), [
+    ([["old name", "nwe name"]], "1 of its 2 ids are of no patient"),
+    ([["old name", "new name"], ["new name", "third"]], "one id stands in two of its lists"),
+])  # fmt: skip
+def test_same_patient_that_would_leave_two_of_one(tmp_path: Path, same: list[list[str]], message: str) -> None:
+    root = with_metadata(tmp_path, "a.png,old name,s,,", "b.png,new name,s,,")
+    with pytest.raises(InputError, match=message) as error:
+        read(root, same_patient=same)
+    assert "name," not in str(error.value)
+
+
+def test_same_patient_holds_between_metadata_and_paths(tmp_path: Path) -> None:
+    raw_folder(tmp_path, {"012/a.png": "", "12/b.png": ""})
+    (tmp_path / "metadata.csv").write_text("filename,patient_id,dataset_source\na.png,12,s\nb.png,12,s\n")
+    settings = {"group_pattern": "^images/(?P<patient>[^/]+)/", "same_patient": ["12", "012"]}
+    assert {frame.group for frame in read(tmp_path, **settings).frames} == {"12"}
 
 
 def test_metadata_without_its_columns(tmp_path: Path) -> None:

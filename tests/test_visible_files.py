@@ -16,7 +16,7 @@ from data_utils.visible_files import is_hidden_below, visible_files
 from deployment.sources import find_sources
 
 FOLDERS = (".ipynb_checkpoints", ".Trash-1000", "@eaDir", "@eadir", "__MACOSX", "$RECYCLE.BIN", ".git", "lost+found",
-           "System Volume Information", ".AppleDouble")  # fmt: skip
+           "System Volume Information", ".AppleDouble", "Network Trash Folder", "@tmp")  # fmt: skip
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

@@ -87,12 +87,9 @@ def _shared_ids(frames: Sequence[AuditFrame], group_kind: str, split: str) -> It
         if frame.row is None:
             continue
         patient = spelled.setdefault(folded_id(frame.row.patient_id), frame.row.patient_id)
-        # Two data sets may both have a "patient1": ids of an external set count together with its named source only.
-        external = frame.side.startswith(EXTERNAL)
-        named = frame.row.dataset_source != UNKNOWN
-        realm = (frame.row.dataset_source,) if named else (frame.side,) if external else ("",)
-        patients[(*realm, patient)].add(frame.side)
-        groups[(*realm, frame.row.group)].add(frame.side)
+        realm = _realm(frame, frame.row)
+        patients[realm, patient].add(frame.side)
+        groups[realm, frame.row.group].add(frame.side)
         across_sets[patient].add(frame.side)
     by_patient = group_kind == "patient"
     shared = _shared(patients, "patient")
@@ -106,6 +103,15 @@ def _shared_ids(frames: Sequence[AuditFrame], group_kind: str, split: str) -> It
     alike = {key: sides for key, sides in across_sets.items() if key not in certain}
     lines = [f"{line}: the same person?" for line in _shared(alike, "patient id") if EXTERNAL in line]
     yield Finding(split, "patient ids also used by another set", "warning", lines)
+
+
+def _realm(frame: AuditFrame, row: ManifestRow) -> str:
+    """Return within what a frame's ids mean one thing: its named source, else its set.
+
+    Two data sets may both have a "patient1", and a sequence 1 of it.
+    """
+    named = row.dataset_source != UNKNOWN
+    return row.dataset_source if named else frame.side if frame.side.startswith(EXTERNAL) else ""
 
 
 def _shared(owners: Mapping[str, set[str]] | Mapping[tuple[str, ...], set[str]], what: str) -> list[str]:
@@ -177,7 +183,7 @@ def _not_checked(frames: Sequence[AuditFrame], dataset: DatasetSection) -> dict[
         reasons[COPIES] = "dataset.audit.near_duplicate = 1"
     if dataset.audit.neighbour_gap == 0:
         reasons[NEIGHBOURS] = "dataset.audit.neighbour_gap = 0"
-    elif all(frame.row is not None and _owner(frame.row) and not frame.row.sequence for frame in frames):
+    elif dataset.group == "patient" and all(f.row is not None and _owner(f.row) and not f.row.sequence for f in frames):
         reasons[NEIGHBOURS] = "patients are known and sequences are not, so file names are not asked"
     return reasons
 
@@ -191,20 +197,35 @@ def _neighbours(frames: Sequence[AuditFrame], looks: Sequence[View], audit: Audi
     """Return the neighbouring frames that look alike: by neighbour_likeness within a sequence that is known.
 
     Where only file names speak, frames of different videos may be numbered through, and frames of one organ look alike
-    anyway: then the likeness must also be far above that of frames drawn at random from this set.
+    anyway: then the likeness must also be far above that of frames that stand far apart in this set.
     """
     pairs = list(_following(frames, audit.neighbour_gap))
     known = [pair for pair in pairs if _sequence(frames[pair[0]])]
     guessed = [pair for pair in pairs if not _sequence(frames[pair[0]])]
     needed = audit.neighbour_likeness
     if guessed:
-        draw, near = random.Random(0), set(guessed)
-        drawn = [sorted((draw.randrange(len(frames)), draw.randrange(len(frames)))) for _ in range(CHANCE_PAIRS)]
-        apart = [(a, b) for a, b in drawn if a != b and not {(a, b), (b, a)} & near]
-        chance = [match.likeness for match in alike_pairs(looks, apart, -math.inf)]
+        chance = [match.likeness for match in alike_pairs(looks, _far_apart(frames), -math.inf)]
         usual = sorted(chance)[int(CHANCE_QUANTILE * (len(chance) - 1))] if chance else 0.0
         needed = min(max(needed, usual + ABOVE_CHANCE), max(audit.near_duplicate, needed))
     return alike_pairs(looks, known, audit.neighbour_likeness) + alike_pairs(looks, guessed, needed)
+
+
+def _far_apart(frames: Sequence[AuditFrame]) -> list[tuple[int, int]]:
+    """Draw pairs (indices) of frames a quarter of the set or more apart by name: of other videos, or far in their own.
+
+    Frames near each other would make a likeness usual that only one video has.
+    """
+    draw, n = random.Random(0), len(frames)
+    order = sorted(range(n), key=lambda index: _name_parts(frames[index]))
+    drawn = ((draw.randrange(n), draw.randint(-(-n // 4), n - -(-n // 4))) for _ in range(CHANCE_PAIRS))
+    return [(order[first], order[(first + step) % n]) for first, step in drawn]
+
+
+def _name_parts(frame: AuditFrame) -> tuple[str, str, int]:
+    """Return what stands before a name's last number, behind it, and the number; -1 where it has none."""
+    name = str(Path(frame.row.filename).with_suffix("")) if frame.row is not None else frame.path.stem
+    match = _NUMBERED.fullmatch(name)
+    return (match[1], match[3], int(match[2])) if match else (name, "", -1)
 
 
 def _sequence(frame: AuditFrame) -> str:
@@ -232,13 +253,13 @@ def _following(frames: Sequence[AuditFrame], gap: int) -> Iterator[tuple[int, in
     """
     videos: dict[tuple[str, ...], list[tuple[int, int]]] = defaultdict(list)
     for index, frame in enumerate(frames):
-        whose = (_owner(frame.row), frame.row.sequence) if frame.row is not None else ("", "")
-        if whose[0] and not whose[1]:
-            continue  # its patient is known to be in one part, and no other patient is in its video
-        name = str(Path(frame.row.filename).with_suffix("")) if frame.row is not None else frame.path.stem
-        if match := _NUMBERED.fullmatch(name):
-            before, number, after = match.groups()
-            videos[*whose, before, after].append((int(number), index))
+        whose = ()
+        if (row := frame.row) is not None and (_owner(row) or row.sequence):
+            # No other patient is in its video; its own is in other parts only where the split is not by patient.
+            whose = (_realm(frame, row), _owner(row), row.sequence)
+        before, after, number = _name_parts(frame)
+        if number >= 0:
+            videos[*whose, before, after].append((number, index))
     for _, numbered in sorted(videos.items()):
         numbered.sort()
         for position, (number, index) in enumerate(numbered):

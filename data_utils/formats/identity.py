@@ -59,7 +59,7 @@ class PatientIds:
     """The patient ids (or sequences) of one data set, watched for two spellings of one person.
 
     same: groups of ids that are one person, by dataset.same_patient. distinct: dataset.distinct_patients.
-    ways_on: how the user says either.
+    ways_on: how the user says either. Raises InputError where one id stands in two of the groups.
     """
 
     def __init__(
@@ -68,13 +68,16 @@ class PatientIds:
         self._ways_on = ways_on
         self._findings, self._distinct = findings, distinct
         self._one = {each: group[0] for group in same for each in group}
+        if len(self._one) < sum(len(set(group)) for group in same):
+            raise InputError("same_patient: one id stands in two of its lists; write all ids of one person in one list")
+        self._met: set[str] = set()
         self._seen: dict[str, tuple[str, str]] = {}  # folded -> id as first met, its place
         self._numbers: dict[str, tuple[str, str]] = {}  # the same, folded as numbers
         self._twins: list[str] = []
 
     def named(self, patient: str, place: str) -> str:
         """Return the id under which `patient` is known; a second spelling of one met before becomes a problem."""
-        patient = self._one.get(patient, patient)
+        patient = self.one_of(patient)
         first, where = self._seen.setdefault(folded_id(patient), (patient, place))
         if first != patient:
             self._findings.problem(
@@ -87,6 +90,17 @@ class PatientIds:
                 self._twins.append(f"{where} and {place}")
                 self._numbers[as_number(patient)] = (patient, place)
         return patient
+
+    def one_of(self, patient: str) -> str:
+        """Return the id that stands for `patient`: the first of its group, or itself."""
+        self._met.add(patient)
+        return self._one.get(patient, patient)
+
+    def require_met(self) -> None:
+        """Raise InputError where an id of `same` is nobody's: mistyped, it would leave two persons of one."""
+        if absent := len(self._one.keys() - self._met):
+            raise InputError(f"same_patient: {absent} of its {len(self._one)} ids are of no patient here; write them "
+                             "as they stand in metadata.csv or in the paths, or take them out")  # fmt: skip
 
     def raise_problems(self) -> None:
         """Raise InputError for two spellings of one id, and for ids that differ in how a number is written alone."""
@@ -125,7 +139,8 @@ class IdentityFinder:
             self._findings.problem(f"{source.image}: dataset.group_pattern does not match '{source.below_raw}'")
             return None
         found = match.groupdict() if match else {}
-        if row is not None and found.get("patient") not in (None, row.patient_id):
+        one_of, by_path = self._patients.one_of, found.get("patient")
+        if row is not None and by_path is not None and one_of(by_path) != one_of(row.patient_id):
             self._findings.problem(f"{row.place}: not the patient dataset.group_pattern finds in '{source.below_raw}'")
             return None
         patient = row.patient_id if row else found.get("patient") or ""
@@ -146,6 +161,7 @@ class IdentityFinder:
     def report_unused(self) -> None:
         """Count and note the metadata lines that no image claimed; raise what only all ids together show."""
         self._patients.raise_problems()
+        self._patients.require_met()
         unused = [row for row in self._rows.values() if row.place not in self._used]
         if unused:
             self._findings.counts["metadata lines without an image"] += len(unused)

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 _ALIKE = str.maketrans("АВЕКМНОРСТУХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTYXaeopcyxijsABEZHIKMNOPTYXo")
 _DASHES = {"\u2212", "\u2043", "\u02d7", "\u00af", "\u30fc"}  # minus, bullet, modifier letter, macron, long vowel mark
 _INVISIBLE = {"\u034f", "\u115f", "\u1160", "\u3164", "\uffa0", "\u2800"}  # joiners and fillers that print nothing
-_NUMBER = re.compile(r"[+]?(\d+)(?:\.0*)?")
+_NUMBER = re.compile(r"[+]?(\d+)(?:[.,]0*)?")
+_POWER = re.compile(r"[+]?(\d+)(?:[.,](\d*))?e[+]?(\d{1,2})")  # 1.2E+05, which a spreadsheet makes of a long number
 
 
 def folded_id(text: str) -> str:
@@ -33,11 +34,13 @@ def folded_id(text: str) -> str:
 
 
 def as_number(text: str) -> str:
-    """Return `folded_id`, numbers without leading zeros, sign and empty decimals: 012, 12 and 12.0 are one, P01 and P1
-    too. What a spreadsheet may have done to an id."""
+    """Return `folded_id`, numbers without leading zeros, sign, empty decimals and powers: 012, 12, 12.0, 12,0 and
+    1.2E+01 are one, P01 and P1 too. What a spreadsheet may have done to an id."""
     folded = folded_id(text)
     if whole := _NUMBER.fullmatch(folded):
-        return whole[1].lstrip("0") or "0"
+        return "".join(str(int(digit)) for digit in whole[1]).lstrip("0") or "0"
+    if (power := _POWER.fullmatch(folded)) and len((power[2] or "").rstrip("0")) <= int(power[3]):
+        return (power[1] + (power[2] or "").rstrip("0").ljust(int(power[3]), "0")).lstrip("0") or "0"
     return re.sub(r"(?<!\d)0+(?=\d)", "", folded)
 
 
