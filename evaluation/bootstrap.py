@@ -22,6 +22,7 @@ LEVEL = 0.95
 LEAST_UNITS = 2  # fewer cannot be resampled
 LEAST_DEGREES = 5.0  # of freedom: fewer would ask for ends that 2,000 resamples cannot show
 _NO_SPREAD = 1e-12
+MOST_DIGITS = 6  # of a difference whose interval nearly touches 0
 LEAST_DEFINED = 0.5  # share of the resamples in which a number must be defined to get an interval
 
 
@@ -121,6 +122,18 @@ def interval(value: float, resampled: FloatArray, left_one_out: FloatArray, leve
     low, high = np.quantile(values, tails)
     bca_low, bca_high = np.quantile(values, _bca_tails(value, values, left_one_out, tails))
     return Interval(value, float(low), float(high), float(bca_low), float(bca_high), spread, len(values))
+
+
+def difference_texts(value: float, low: float, high: float, digits: int = 3, sign: str = "") -> tuple[str, str]:
+    """Write a difference and its interval so that what decides can be read: ("+0.0021", "[0.0004, 0.0038]").
+
+    Digits are added until no end of the interval that is not 0 reads as 0; an end that is 0, or still reads so with
+    `MOST_DIGITS`, is said to be "at the edge". sign: "+" writes one before the ends, too.
+    """
+    telling = next((n for n in range(digits, MOST_DIGITS + 1) if round(low, n) and round(high, n)), None)
+    shown = telling or digits
+    ends = ", ".join(f"{round(end, shown) + 0.0:{sign}.{shown}f}" for end in (low, high))  # + 0.0: never -0.000
+    return f"{value:+.{shown}f}", f"[{ends}]" + ("" if telling else " at the edge")
 
 
 def student_tails(left_one_out: FloatArray, level: float = LEVEL) -> FloatArray:

@@ -58,6 +58,7 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
         "n_units": len(units_of(passes[0].results)[1]),
         "unit": passes[0].about.get("unit", "frame"),
         "n_resamples": scoring.eval.resamples,
+        "weights_sha256": [stored.about["weights_sha256"] for stored in passes],
         "thresholds": [asdict(threshold) for threshold in thresholds],
         "notes": [*notes, *_note_scorings(passes)],
     }
@@ -108,6 +109,12 @@ def report(compared: Mapping[str, Any]) -> str:
         format_table((*HEADERS, f"{about['unit']}s for {ASKED:g}"), rows),
         "\n".join(in_words(name, pair) for name, pair in pairs.items() if name.startswith(("ap50", "froc_mean"))),
     ]
+    lines.append(
+        "A and B are the same weights: any difference comes from how they were run."
+        if len(set(about["weights_sha256"])) == 1
+        else "Each side is one training: what another seed would have given is in none of the intervals and may be as "
+        "large as the difference; train both with several seeds and compare them with --seeds."
+    )
     headline = pairs["ap50"]
     if headline.detectable is not None:
         lines.append(
@@ -141,17 +148,36 @@ def over_repeats(compared: Sequence[Mapping[str, Any]], what: str) -> str:
         rows.append([name, str(len(first)), f"{mean:+.3f}", format_value(p)])
     note = f"Wilcoxon's signed-rank test over {len(tables)} {what} cannot give a p below {least:.3g}"
     verdict = ": it cannot show a difference at the 5 % level, whatever the values." if least > 0.05 else "."
-    return f"{format_table(('measure', what, 'mean B - A', 'p'), rows)}\n\n{note}{verdict}"
+    rests = _trainings([one["about"]["weights_sha256"] for one in compared], what)
+    return f"{format_table(('measure', what, 'mean B - A', 'p'), rows)}\n\n{note}{verdict}\n{rests}"
+
+
+def _trainings(weights: Sequence[Sequence[str]], what: str) -> str:
+    """Say how many different trainings stand behind each side of repeats, of which `weights` holds (A's, B's)."""
+    from evaluation.paired import a_side
+
+    first, second = (len(set(side)) for side in zip(*weights, strict=True))
+    counts = f"It rests on {a_side(first) if first == second else f'{first} trainings of A and {second} of B'}"
+    if min(first, second) < len(weights):
+        return f"{counts}, fewer than {what}: the same weights stand for several of them, so p says less than it seems."
+    left_out = "" if what == "seeds" else ", each with one seed: what another seed would have given is left out"
+    return f"{counts}{left_out}."
 
 
 def _row(name: str, pair: Any) -> list[str]:
+    from evaluation.bootstrap import difference_texts
     from evaluation.report import format_value
 
-    bounds = "" if pair.difference.low is None else f"[{pair.difference.low:.3f}, {pair.difference.high:.3f}]"
+    difference = pair.difference
+    change, bounds = f"{difference.value:+.3f}", ""
+    if difference.low is not None:
+        change, bounds = difference_texts(difference.value, difference.low, difference.high)
     numbers = [format_value(value) for value in (pair.first.value, pair.second.value)]
     needed = "" if pair.patients_for_asked is None else f"{pair.patients_for_asked:,}"
-    small = ["" if value is None else f"{value:.3f}" for value in (pair.p, pair.detectable)]
-    return [name, *numbers, f"{pair.difference.value:+.3f}", bounds, *small, needed]
+    # p, too, shows the digit that decides
+    digits = 3 if pair.p is None else next((n for n in (3, 4, 5) if round(pair.p, n) != 0.05), 6)
+    p, detectable = ("" if value is None else f"{value:.{n}f}" for value, n in ((pair.p, digits), (pair.detectable, 3)))
+    return [name, *numbers, change, bounds, p, detectable, needed]
 
 
 def _filled(place: str, key: str | None, value: int | None) -> Path:

@@ -16,7 +16,7 @@ from data_utils.errors import InputError
 from evaluation.evaluation_set import evaluation_config
 from evaluation.external_tables import write_tables
 from evaluation.metrics import model_metrics, reconstruction_metrics
-from evaluation.paper import paper_notes, paper_values
+from evaluation.paper import is_for_tables_9_and_10, paper_notes, paper_values
 from evaluation.prediction_file import StoredPass, load, truth_path
 from evaluation.report import csv_rows, format_report
 from evaluation.score import NO_CHOICE, evaluation_path, score, validation_pass
@@ -87,8 +87,12 @@ def evaluate_checkpoint(
 
 
 def _with_tables(outcome: Outcome, config: Config, data: str, folder: Path) -> Outcome:
-    """Add the paper's Tables 9 and 10, filled from every evaluation at hand."""
+    """Add the paper's Tables 9 and 10, filled from every evaluation at hand; elsewhere, how to ask for them."""
     results_dir = Path(config.run.results_dir)
+    if not is_for_tables_9_and_10(config, data):
+        command = shlex.join(["python", "-m", "evaluation.external_tables", str(results_dir), "--data", data])
+        asked = f"- Not the set or settings of the paper's Tables 9 and 10; to see them all the same: `{command}`."
+        return Outcome(f"{outcome.report}\n\n{asked}", outcome.metrics, outcome.files)
     places = [place for place in (results_dir, folder) if place.is_dir()]
     tables, table_files = write_tables(places, data, results_dir)
     return Outcome(f"{outcome.report}\n\n{tables.rstrip()}", outcome.metrics, (*outcome.files, *table_files))

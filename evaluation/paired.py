@@ -12,7 +12,15 @@ from scipy.stats import norm, wilcoxon
 
 from data_utils.errors import InputError
 from data_utils.types import FrameResult
-from evaluation.bootstrap import LEVEL, Interval, Resampled, p_of_no_difference, resample, units_of
+from evaluation.bootstrap import (
+    LEVEL,
+    Interval,
+    Resampled,
+    difference_texts,
+    p_of_no_difference,
+    resample,
+    units_of,
+)
 from evaluation.headline import Scoring, headline_statistics
 
 POWER = 0.8
@@ -116,18 +124,24 @@ def signed_rank(first: Sequence[float], second: Sequence[float]) -> tuple[float 
     return float(tested.pvalue), least
 
 
-def in_words(name: str, pair: Pair) -> str:
-    """Say what the data show: "no evidence of a difference: -0.01 [-0.04, 0.03]"."""
+def in_words(name: str, pair: Pair, trainings: int = 1) -> str:
+    """Say what the data show: "no evidence of a difference: -0.010 [-0.040, 0.030] (1 training a side)"."""
     difference = pair.difference
     if difference.value is None:
         return f"{name}: not defined on these frames"
     if difference.low is None or difference.high is None:
         same = ", the same in every resample" if difference.se == 0 else ", without an interval"
         return f"{name}: {difference.value:+.3f}{same}"
-    bounds = f"{difference.value:+.3f} [{difference.low:.3f}, {difference.high:.3f}]"
+    bounds = " ".join(difference_texts(difference.value, difference.low, difference.high))
+    bounds += f" ({a_side(trainings)})"
     if difference.low > 0 or difference.high < 0:
         return f"{name}: the second is {'higher' if difference.value > 0 else 'lower'}: {bounds}"
     return f"{name}: no evidence of a difference: {bounds}"
+
+
+def a_side(trainings: int) -> str:
+    """Say on how many trainings each side of a comparison rests."""
+    return f"{trainings} training{'s' * (trainings != 1)} a side"
 
 
 def pooled(pairs_of_splits: Sequence[Mapping[str, Pair]], name: str) -> tuple[list[float], list[float]]:

@@ -11,6 +11,7 @@ from data_utils.config_sections import Config
 PAPER_COLUMN = "paper (ENDO-LC)"
 PAPER_DATASET = "lesions"  # the default data set's name: where the paper's own frames would be put
 PAPER_SIDE = 640  # of the input, in pixels
+PAPER_EPOCHS = 100
 
 # AP50 on split 1, tables 4 to 8: (detector, pretrain) without a branch, (taps, decoder) of yolov8n from COCO with one.
 _DETECTORS = {
@@ -28,6 +29,11 @@ _PLAIN_BY_SPLIT = {1: (0.77, 0.66, 0.80), 2: (0.81, 0.82, 0.82), 3: (0.79, 0.86,
 _PROPOSED_BY_SPLIT = {1: (0.82, 0.80, 0.82), 2: (0.83, 0.95, 0.85), 3: (0.82, 0.88, 0.84)}
 # Table 9, split 1 only: external small and medium.
 _EXTERNAL: dict[Any, tuple[float, float]] = {((4, 8), "light"): (0.82, 0.77), ((2, 6), "deep"): (0.74, 0.82)}
+
+# What the paper says of every row of Tables 9 and 10, of those with a branch, and of its deep decoder (EDSR's).
+_ROWS: dict[str, Any] = {"imgsz_lr": PAPER_SIDE, "imgsz_hr": 2 * PAPER_SIDE, "pretrain": "coco", "stages.train": "all"}
+_WITH_BRANCH: dict[str, Any] = {"c1": 0.1, "loss.sr_target": "hr"}
+_DEEP: dict[str, Any] = {"sr_resblocks": 16, "model.upsampler": "staged"}
 
 # The rows of Table 9, in its order: (taps, decoder) of a yolov8n, None without a branch.
 EXTERNAL_MODELS = {
@@ -50,12 +56,34 @@ def table_10() -> dict[str, dict[int, tuple[float, float, float]]]:
 
 
 def external_model(config: Mapping[str, Any]) -> str | None:
-    """Return the row of Table 9 that a run's settings, as saved in JSON, belong to; None for another detector."""
+    """Return the row of Table 9 that a run's detector, taps and decoder, as saved in JSON, name; None for others."""
     if config["model"]["detector"] != "yolov8n":
         return None
     has_branch = config["sr_decoder"] != "none" and config["c1"] > 0
     branch = (tuple(config["sr_layers"]), config["sr_decoder"]) if has_branch else None
     return next((name for name, own in EXTERNAL_MODELS.items() if own == branch), None)
+
+
+def other_than_paper(config: Mapping[str, Any]) -> list[str]:
+    """Return the settings, as saved in JSON, that keep a run out of Tables 9 and 10: ["imgsz_lr = 320, not 640"].
+
+    Raises KeyError where one is not among them.
+    """
+    stated = dict(_ROWS)
+    if config["sr_decoder"] != "none" and config["c1"] > 0:
+        stated |= _WITH_BRANCH | (_DEEP if config["sr_decoder"] == "deep" else {})
+    found = {}
+    for key in stated:
+        section, _, name = key.rpartition(".")
+        found[key] = (config[section] if section else config)[name]
+    return [f"{key} = {found[key]}, not {value}" for key, value in stated.items() if found[key] != value]
+
+
+def is_for_tables_9_and_10(config: Config, data: str) -> bool:
+    """Whether an evaluation on the external set `data` is one of those that the paper's Tables 9 and 10 show."""
+    plain = config.model_dump(mode="json")
+    is_its_set = config.dataset.name == PAPER_DATASET and data == PAPER_EXTERNAL
+    return is_its_set and external_model(plain) is not None and not other_than_paper(plain)
 
 
 def paper_values(config: Config, split: int, data: str) -> dict[str, float]:
@@ -69,6 +97,8 @@ def paper_values(config: Config, split: int, data: str) -> dict[str, float]:
     if config.dataset.nc == 1 and config.imgsz_lr == PAPER_SIDE and detector in _COSTS:
         values["gflops"], values["fps"] = _COSTS[detector]
     if config.dataset.name != PAPER_DATASET or config.imgsz_lr != PAPER_SIDE:
+        return values
+    if config.has_branch and other_than_paper(config.model_dump(mode="json")):
         return values
     by_split = _by_split(config)
     if data == "test":

@@ -265,10 +265,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ablations", type=Path, default=Path("configs/ablations.yaml"),
                         help="the registry (default: configs/ablations.yaml)")  # fmt: skip
     parser.add_argument("--out", type=Path, help="default: RESULTS/tables")
+    parser.add_argument("--all-tables", action="store_true", help="Tables 9 and 10 for other data and sides, too")
     arguments = parser.parse_args(argv)
     from evaluation.tables.rewrite import rewrite
 
-    for path in rewrite(arguments.results, arguments.ablations, arguments.out or arguments.results / "tables"):
+    out = arguments.out or arguments.results / "tables"
+    for path in rewrite(arguments.results, arguments.ablations, out, all_tables=arguments.all_tables):
         print(f"written: {path}")
 
 

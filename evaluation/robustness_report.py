@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evaluation.bootstrap import difference_texts
 from evaluation.report import format_interval, format_table, format_value
 from evaluation.robustness_study import CLEAN
 
@@ -35,10 +36,12 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _with_interval(interval: Mapping[str, Any], digits: int, signed: bool) -> str:
-    value = format_value(interval["value"], digits)
-    if signed and interval["value"] is not None:
-        value = f"{interval['value']:+.{digits}f}"
-    return f"{value} {format_interval(interval, digits)}".strip()
+    value = interval["value"]
+    if not signed or value is None:
+        return f"{format_value(value, digits)} {format_interval(interval, digits)}".strip()
+    if interval["bca_low"] is None:
+        return f"{value:+.{digits}f}"
+    return " ".join(difference_texts(value, interval["bca_low"], interval["bca_high"], digits))
 
 
 def _standing_notes(record: Mapping[str, Any]) -> list[str]:
@@ -54,7 +57,10 @@ def _standing_notes(record: Mapping[str, Any]) -> list[str]:
         "frames; of a source alone, from all others; without it, from all.",
     ]
     if section["resamples"]:
-        notes.append(f"Intervals: 95 %, BCa, {section['resamples']} resamples of {n_units} {unit}s.")
+        notes.append(
+            f"Intervals: 95 %, BCa, {section['resamples']} resamples of {n_units} {unit}s. All rows are of one "
+            "training: what another seed would have given is left out."
+        )
     if unit != "patient":
         notes.append(f"The frames are grouped by {unit}, not by patient: intervals may be too narrow.")
     if not any(row["by"] == "source" for row in record["rows"]):

@@ -34,6 +34,10 @@ def test_two_runs(runs, capsys):
     assert "20 frames, 8 patients, 30 resamples of them, the same for both" in out
     assert "ap50: " in out
     assert "a difference of 0.02 would need about" in out
+    verdicts = [line for line in out.splitlines() if line.startswith(("ap50", "froc_mean")) and ": " in line]
+    assert verdicts
+    assert all(line.endswith("(1 training a side)") for line in verdicts if "[" in line)
+    assert "Each side is one training: what another seed would have given is in none of the intervals" in out
     (saved,) = json.loads((runs / "out.json").read_text())
     pair = saved["pairs"]["ap50"]
     assert pair["difference"]["value"] == pytest.approx(pair["second"]["value"] - pair["first"]["value"])
@@ -54,6 +58,22 @@ def test_three_splits_say_that_wilcoxon_cannot_decide(runs, capsys):
     out = capsys.readouterr().out
     assert "over 3 splits cannot give a p below 0.25: it cannot show a difference at the 5 % level" in out
     assert out.count("20 resamples of them") == 3
+    # The samples give all splits' passes the same weights: three repeats, one training.
+    assert "It rests on 1 training a side, fewer than splits" in out
+
+
+def test_repeats_say_how_many_trainings_they_rest_on(runs, capsys):
+    for name in "ab":
+        for number in (1, 2, 3):
+            for part in ("test", "val"):
+                write_pass(runs / f"{name}{number}", part, results(number), weights=f"{name}{number}")
+    places = [str(runs / "a{seed}"), str(runs / "b{seed}")]
+    main([*places, "--seeds", "1", "2", "3", "--resamples", "20"])
+    assert "\nIt rests on 3 trainings a side.\n" in capsys.readouterr().out
+    main([place.replace("seed", "split") for place in places] + ["--splits", "1", "2", "3", "--resamples", "20"])
+    assert "It rests on 3 trainings a side, each with one seed: what another seed" in capsys.readouterr().out
+    main([str(runs / "a1"), str(runs / "a1"), "--resamples", "20"])
+    assert "A and B are the same weights" in capsys.readouterr().out
 
 
 def test_the_least_p_is_that_of_the_measures_defined_on_every_split(runs, capsys):

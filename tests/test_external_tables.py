@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+from data_utils.config import load_config
 from data_utils.errors import InputError
 from evaluation.external_tables import cells, find_records, main, write_tables
 from evaluation.paper import table_9, table_10
@@ -16,12 +17,12 @@ BRANCHES = {"YOLOv8n": ([4, 8], "none"), "SRE-YOLO": ([4, 8], "deep"), "SR 4-8 l
             "SR 2-6 deep": ([2, 6], "deep")}  # fmt: skip
 
 
-def evaluation(folder, model, split, data, name="eval.json", run_split=None, pretrain="coco", **metrics):
-    """Write what evaluate.py leaves; `run_split`: what the run folder says it was trained on."""
+def evaluation(folder, model, split, data, name="eval.json", run_split=None, changed=(), **metrics):
+    """Write what evaluate.py leaves; `run_split`: what the run folder says it was trained on. changed: key=value."""
     folder.mkdir(parents=True, exist_ok=True)
     layers, decoder = BRANCHES[model]
-    config = {"model": {"detector": "yolov8n"}, "sr_layers": layers, "sr_decoder": decoder, "c1": 0.1,
-              "dataset": {"name": "lesions"}, "pretrain": pretrain}  # fmt: skip
+    settings = [f"sr_layers={layers}", f"sr_decoder={decoder}", *changed]
+    config = load_config("configs/train.yaml", settings).model_dump(mode="json")
     intervals = {key: {"bca_low": value - 0.1, "bca_high": value + 0.1} for key, value in metrics.items()}
     record = {"weights": str(folder / "best.pt"), "data": data, "split": split, "config": config,
               "metrics": {**metrics, "intervals": intervals}}  # fmt: skip
@@ -68,7 +69,7 @@ def test_runs_fill_their_cells_and_the_others_are_named(tmp_path):
 
 def test_the_newest_of_several_counts_and_torn_files_are_named(tmp_path):
     old = evaluation(tmp_path / "a", "YOLOv8n", 1, "ext", ap50_small=0.1, ap50_medium=0.1)
-    evaluation(tmp_path / "b", "YOLOv8n", 1, "ext", ap50_small=0.2, ap50_medium=0.2, pretrain=None)
+    evaluation(tmp_path / "b", "YOLOv8n", 1, "ext", ap50_small=0.2, ap50_medium=0.2, changed=["epochs=30"])
     os.utime(old, (1, 1))
     (tmp_path / "b" / "eval_torn.json").write_text('{"metrics": {')
     found = find_records([tmp_path, tmp_path / "a"], "ext")
@@ -76,7 +77,21 @@ def test_the_newest_of_several_counts_and_torn_files_are_named(tmp_path):
     notes = " ".join(found.notes)
     assert "eval_torn.json: not a whole evaluation" in notes
     assert "1 older evaluations" in notes
-    assert "ours also from: random weights" in notes
+    assert "The paper trained for 100 epochs; ours also for 30" in notes
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [["imgsz_lr=320", "imgsz_hr=640"], ["pretrain=null"], ["c1=5.0"], ["sr_resblocks=4"], ["model.upsampler=direct"],
+     ["loss.sr_target=random"], ["stages.train=branch"]],
+)  # fmt: skip
+def test_a_run_of_other_settings_is_never_shown_as_sre_yolo(tmp_path, changed, capsys):
+    evaluation(tmp_path / "a", "SRE-YOLO", 1, "ext", ap50_small=0.1, ap50_medium=0.1, changed=changed)
+    main([str(tmp_path), "--out", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert "| SRE-YOLO | - | 0.80 | - | 0.82 |" in out
+    assert f"1 evaluations of other settings than the paper's were left out, such as {tmp_path / 'a'}" in out
+    assert f"({changed[0].replace('=null', '=None').replace('=', ' = ')}, not " in out
 
 
 def test_undefined_values_are_said_to_be_so(tmp_path):
@@ -101,7 +116,7 @@ def test_the_command_names_a_folder_that_is_not_there_and_works_on_none(tmp_path
 
 
 @pytest.mark.integration
-def test_evaluating_an_external_set_prints_and_saves_both_tables(tmp_path):
+def test_evaluating_prints_both_tables_for_the_papers_set_and_settings_alone(tmp_path, monkeypatch):
     from evaluation_samples import write_prepared_set
     from tiny_checkpoint import write_tiny_checkpoint
 
@@ -109,11 +124,18 @@ def test_evaluating_an_external_set_prints_and_saves_both_tables(tmp_path):
 
     write_prepared_set(tmp_path)
     weights = write_tiny_checkpoint(tmp_path / "loose.pt", decoder="none")
-    overrides = [f"dataset.external={{clinic: {{processed: {tmp_path / 'processed'}}}}}", "run.workers=0",
+    overrides = [f"dataset.external={{ext: {{processed: {tmp_path / 'processed'}}}}}", "run.workers=0",
                  f"run.results_dir={tmp_path / 'results'}", "eval.resamples=50"]  # fmt: skip
-    outcome = evaluate_checkpoint(weights, data="clinic", device_name="cpu", overrides=overrides, fps_iters=1)
-    assert "Table 9: AP50 of small and medium lesions on clinic" in outcome.report
-    assert [path.name for path in outcome.files[-2:]] == ["external_tables_clinic.md", "external_tables_clinic.csv"]
-    own = [line for line in outcome.report.splitlines() if line.startswith("| YOLOv8n |")]
-    assert len(own) == 1
-    assert not own[0].startswith("| YOLOv8n | - ")  # this very evaluation fills its cells
+
+    def evaluated():
+        return evaluate_checkpoint(weights, data="ext", device_name="cpu", overrides=overrides, fps_iters=1)
+
+    outcome = evaluated()  # a small input, from random weights, on a set of another name
+    assert "Table 9:" not in outcome.report
+    assert f"`python -m evaluation.external_tables {tmp_path / 'results'} --data ext`" in outcome.report
+    assert not list((tmp_path / "results").glob("external_tables*"))
+    monkeypatch.setattr("evaluation.evaluation_run.is_for_tables_9_and_10", lambda config, data: True)
+    outcome = evaluated()
+    assert "Table 9: AP50 of small and medium lesions on ext" in outcome.report
+    assert [path.name for path in outcome.files[-2:]] == ["external_tables_ext.md", "external_tables_ext.csv"]
+    assert "| YOLOv8n | - | 0.66 | - | 0.80 |" in outcome.report  # these settings fill no cell all the same

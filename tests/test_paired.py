@@ -79,11 +79,20 @@ def test_wilcoxon_over_three_splits_cannot_fall_below_a_quarter():
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
-        (Interval(-0.01, -0.04, 0.03), "ap50: no evidence of a difference: -0.010 [-0.040, 0.030]"),
-        (Interval(-0.05, -0.09, -0.01), "ap50: the second is lower: -0.050 [-0.090, -0.010]"),
+        (Interval(-0.01, -0.04, 0.03), "ap50: no evidence of a difference: -0.010 [-0.040, 0.030] (1 training a side)"),
+        (Interval(-0.05, -0.09, -0.01), "ap50: the second is lower: -0.050 [-0.090, -0.010] (1 training a side)"),
+        (Interval(0.05, 0.0004, 0.09), "ap50: the second is higher: +0.0500 [0.0004, 0.0900] (1 training a side)"),
+        (Interval(-0.002, -0.004, -0.00003), "ap50: the second is lower: -0.00200 [-0.00400, -0.00003] (1 training a "
+                                             "side)"),
+        (Interval(0.05, -0.0004, 0.09), "ap50: no evidence of a difference: +0.0500 [-0.0004, 0.0900] (1 training a "
+                                        "side)"),
+        (Interval(0.05, 0.0, 0.09), "ap50: no evidence of a difference: +0.050 [0.000, 0.090] at the edge (1 training "
+                                    "a side)"),
+        (Interval(-0.05, -0.09, -1e-9), "ap50: the second is lower: -0.050 [-0.090, 0.000] at the edge (1 training a "
+                                        "side)"),
         (Interval(None), "ap50: not defined on these frames"),
         (Interval(0.1), "ap50: +0.100, without an interval"),
     ],
 )
-def test_plain_words(difference, words):
+def test_plain_words_show_the_digit_that_decides_and_the_trainings_they_rest_on(difference, words):
     assert in_words("ap50", Pair(Interval(0.5), Interval(0.5), difference, None, None, None)) == words

@@ -6,7 +6,7 @@ import pytest
 from evaluation_samples import CONFIG_PATH
 
 from data_utils.config import load_config
-from evaluation.paper import paper_notes, paper_values
+from evaluation.paper import is_for_tables_9_and_10, paper_notes, paper_values
 
 
 def values(*overrides, split=1, data="test"):
@@ -49,6 +49,22 @@ def test_what_was_not_published_has_no_value():
     assert "ap50" not in values("pretrain=null")
     assert "ap50" not in values(data="val")
     assert values("model.detector=yolo11n") == {}
+    for other in ("c1=5", "sr_resblocks=4", "loss.sr_target=random", "model.upsampler=direct"):
+        assert "ap50" not in values(other), other
+
+
+def test_tables_9_and_10_are_of_the_papers_set_and_settings():
+    def are_for(*overrides, data="ext"):
+        return is_for_tables_9_and_10(load_config(CONFIG_PATH, overrides), data)
+
+    assert are_for()
+    assert are_for("sr_decoder=none")
+    assert are_for("sr_decoder=light", "sr_resblocks=4")  # a decoder without residual blocks
+    assert not are_for(data="clinic")
+    for other in ("dataset.name=demo", "c1=5", "sr_resblocks=4", "pretrain=null", "model.detector=yolov8s",
+                  "sr_layers=[2, 8]"):  # fmt: skip
+        assert not are_for(other), other
+    assert not are_for("imgsz_lr=320", "imgsz_hr=640")
 
 
 def test_yolov5_is_said_to_be_another_architecture():

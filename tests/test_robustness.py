@@ -85,6 +85,17 @@ def test_without_truth_or_detections_values_are_none_and_nothing_is_nan():
     assert "n/a" in report
 
 
+def test_a_change_shows_the_digit_that_decides_and_that_all_rows_are_one_training():
+    worse = passed({"a": [HIT], "b": [HIT], "c": [MISS], "d": [HIT]})
+    rows = corruption_rows(CLEAN, {("noise", 1): worse}, scoring(), 0.5)
+    rows[1]["change"]["recall"] |= {"value": -0.02, "bca_low": -0.04, "bca_high": -0.0002}
+    record = {"weights": "w.pt", "data": "x", "n_frames": 4, "rows": rows, "notes": [], "unit": "patient",
+              "imgsz": SIDE, "threshold": {"value": 0.5, "origin": "val"}, "scoring": scoring().as_dict()}  # fmt: skip
+    report = format_study(record)
+    assert "-0.0200 [-0.0400, -0.0002]" in report
+    assert "All rows are of one training" in report
+
+
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
     """Run the command in this process, in an empty folder; returns its exit code, output and complaints."""

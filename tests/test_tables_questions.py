@@ -23,11 +23,12 @@ CLEAR = Interval(0.05, 0.01, 0.09, 0.02, 0.08)
         (None, ""),
         ((Interval(None), [0.1]), ""),
         ((Interval(0.1), [0.1]), "no interval"),
-        ((Interval(0.01, -0.1, 0.1, -0.02, 0.03), [0.01] * 3), "no evidence of a difference"),
-        ((CLEAR, [0.04, 0.05, 0.06]), "higher"),
-        ((Interval(-0.05, -0.1, -0.01, -0.08, -0.02), [-0.04, -0.05, -0.06]), "lower"),
-        ((CLEAR, [0.2, -0.03, -0.02]), "not settled: 1 of 3 seeds"),
-        ((CLEAR, [0.05, 0.05]), "not settled: 2 of 2 seeds"),
+        ((Interval(0.01, -0.1, 0.1, -0.02, 0.03), [0.01] * 3), "no evidence of a difference (3 trainings a side)"),
+        ((Interval(0.01, -0.1, 0.1, -0.02, 0.03), [0.01]), "no evidence of a difference (1 training a side)"),
+        ((CLEAR, [0.04, 0.05, 0.06]), "higher (3 trainings a side)"),
+        ((Interval(-0.05, -0.1, -0.01, -0.08, -0.02), [-0.04, -0.05, -0.06]), "lower (3 trainings a side)"),
+        ((CLEAR, [0.2, -0.03, -0.02]), "not settled: 1 of 3 seeds (3 trainings a side)"),
+        ((CLEAR, [0.05, 0.05]), "not settled: 2 of 2 seeds (2 trainings a side)"),
     ],
 )
 def test_what_a_difference_shows(difference: tuple[Interval, list[float]] | None, words: str) -> None:
@@ -37,6 +38,10 @@ def test_what_a_difference_shows(difference: tuple[Interval, list[float]] | None
 
 def test_the_difference_is_written_with_its_interval() -> None:
     assert difference_words((CLEAR, {0: 0.05}))[0] == "+0.050 [+0.020, +0.080]"
+    nearly = Interval(0.05, 0.01, 0.09, 0.0003, 0.08)
+    assert difference_words((nearly, {0: 0.05}))[0] == "+0.0500 [+0.0003, +0.0800]"
+    touching = Interval(0.05, 0.01, 0.09, 0.0, 0.08)
+    assert difference_words((touching, {0: 0.05}))[0] == "+0.050 [+0.000, +0.080] at the edge"
 
 
 def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
@@ -52,7 +57,7 @@ def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
     table = tables["What of the branch helps"]
     rows = {row[0]: row for row in table.rows}
     assert next(iter(rows)) == "plain"
-    assert rows["branch, against plain"][3] == "higher"
+    assert rows["branch, against plain"][3] == "higher (3 trainings a side)"
     assert rows["target_random, against branch"][1] == "not run (b)"
     assert table.reasons[1] == "needs a disk"
     assert rows["plain"][-1] == "1.5"
@@ -60,7 +65,7 @@ def test_a_group_is_shown_once_any_of_it_was_asked_for(tmp_path: Path) -> None:
     own = [answer.as_row() for answer in found["What of the branch helps"]]
     assert all(set(row) == set(ANSWER_COLUMNS) for row in own)
     branch = next(row for row in own if (row["run"], row["measure"]) == ("branch", "ap50"))
-    assert (branch["seeds"], branch["shows"], branch["seconds"]) == (3, "higher", 90.0)
+    assert (branch["seeds"], branch["shows"], branch["seconds"]) == (3, "higher (3 trainings a side)", 90.0)
     by_seed = str(branch["by_seed"])  # "+0.1 -0.2" would be a formula for a spreadsheet
     assert re.fullmatch(r"seed 0 \+0\.\d{4}, seed 1 \+0\.\d{4}, seed 2 \+0\.\d{4}", by_seed)
     gone = next(row for row in own if row["run"] == "target_random")

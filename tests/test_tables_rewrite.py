@@ -67,6 +67,22 @@ def test_a_run_that_two_groups_are_compared_with_is_one_row_of_the_answers(saved
     assert (out / "ablations.md").read_text(encoding="utf-8").count("\n| plain |") == 2  # a row in each group's table
 
 
+def test_tables_9_and_10_stand_for_the_papers_set_and_side_or_on_request(tmp_path: Path) -> None:
+    made = SavedStudy(tmp_path, dataset="mine", imgsz=128)
+    made.add("pretrain_coco")
+    made.add("sr_layers_48")
+    command = ["ablations", "--results", str(tmp_path)]
+    report.main(command)
+    text = (tmp_path / "tables" / "ablations.md").read_text(encoding="utf-8")
+    assert "## Table 4" in text
+    assert not [line for line in text.splitlines() if line.startswith(("## Table 9", "## Table 10", "| SRE-YOLO |"))]
+    assert "Tables 9 and 10 of the paper are left out" in text
+    report.main([*command, "--all-tables"])
+    text = (tmp_path / "tables" / "ablations.md").read_text(encoding="utf-8")
+    assert "## Table 9" in text
+    assert "## Table 10" in text
+
+
 def test_the_same_results_give_the_same_bytes(saved: SavedStudy) -> None:
     registry, moved = Path("configs/ablations.yaml"), saved.folder.with_name("moved")
     first = {path.name: path.read_bytes() for path in rewrite(saved.folder, registry, saved.folder)}

@@ -107,7 +107,8 @@ def how_to_read(metrics: Mapping[str, Any], is_in_paper: bool = True) -> str:
         words.append(f"Threshold: {metrics['threshold_origin']}.")
     if metrics.get("n_resamples"):
         words.append(f"Intervals come from {metrics['n_resamples']:,} resamples of "
-                     f"{counted(metrics['n_units'], metrics['unit'])}, drawn whole.")  # fmt: skip
+                     f"{counted(metrics['n_units'], metrics['unit'])}, drawn whole. They are of this one training: "
+                     "what another seed would have given is left out.")  # fmt: skip
     else:
         words.append("No intervals: resampling was switched off (eval.resamples = 0).")
     if not is_in_paper:

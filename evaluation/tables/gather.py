@@ -15,7 +15,7 @@ from typing import Any
 from data_utils.ablation_files import FOLDER, RESULT, STATE, PlannedRun, read_plan, read_result
 from data_utils.ablation_registry import EXTERNAL, AblationRun
 from data_utils.saved_json import finite, read_saved_json
-from evaluation.paper import PAPER_DATASET, PAPER_SIDE
+from evaluation.paper import PAPER_DATASET, PAPER_EPOCHS, PAPER_SIDE
 from evaluation.tables.passes import Difference, Passes
 
 # measure -> (data it is taken on, its name among an evaluation's metrics)
@@ -28,7 +28,6 @@ MEASURES = {
     "fps": ("test", "fps"),
 }
 COSTS = ("gflops", "fps")  # properties of network and machine: no interval
-PAPER_EPOCHS = 100
 SHOWN = 5e-4  # half of the last digit that the tables show of AP50
 COMMAND = "python run_all_ablations.py"
 

@@ -145,6 +145,6 @@ def _html_item(text: str) -> str:
 def _html_cell(text: str) -> str:
     kind = _CLASSES.get(text[:6])
     shown = html.escape(text)
-    if text.endswith("]"):  # an interval: on a line of its own
+    if text.endswith(("]", "] at the edge")):  # an interval: on a line of its own
         shown = "{}<br><small>[{}</small>".format(*map(str.strip, shown.split("[", 1)))
     return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"

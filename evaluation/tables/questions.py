@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_utils.ablation_registry import Measure
-from evaluation.bootstrap import Interval
+from evaluation.bootstrap import Interval, difference_texts
+from evaluation.paired import a_side
 from evaluation.tables.cells import Cell, cell_of
 from evaluation.tables.gather import Study
 from evaluation.tables.layout import Laid, Reasons
@@ -80,7 +81,7 @@ def question_tables(study: Study, found: Mapping[str, Sequence[Answer]]) -> list
 
 
 def difference_words(difference: Difference | None) -> tuple[str, str]:
-    """Return the difference with its interval, and what it shows, in words.
+    """Return the difference with its interval, and what it shows, in words, with how many trainings it rests on.
 
     A difference is called one only when the interval leaves 0 out and every one of at least three seeds agrees.
     """
@@ -90,13 +91,14 @@ def difference_words(difference: Difference | None) -> tuple[str, str]:
     assert interval.value is not None
     if interval.bca_low is None or interval.bca_high is None:
         return f"{interval.value:+.3f}", "no interval"
-    text = f"{interval.value:+.3f} [{interval.bca_low:+.3f}, {interval.bca_high:+.3f}]"
+    text = " ".join(difference_texts(interval.value, interval.bca_low, interval.bca_high, sign="+"))
+    rests = f" ({a_side(len(by_seed))})"
     if interval.bca_low <= 0 <= interval.bca_high:
-        return text, "no evidence of a difference"
+        return text, f"no evidence of a difference{rests}"
     agreeing = sum((value > 0) == (interval.value > 0) and value != 0 for value in by_seed.values())
     if agreeing == len(by_seed) >= LEAST_SEEDS:
-        return text, "higher" if interval.value > 0 else "lower"
-    return text, f"not settled: {agreeing} of {len(by_seed)} seeds"
+        return text, f"{'higher' if interval.value > 0 else 'lower'}{rests}"
+    return text, f"not settled: {agreeing} of {len(by_seed)} seeds{rests}"
 
 
 def _answer(study: Study, run: str, measure: str) -> Answer:

@@ -14,7 +14,7 @@ from evaluation.tables.figures import figure_3, figure_5
 from evaluation.tables.gather import Study
 from evaluation.tables.latex import latex
 from evaluation.tables.layout import COLUMNS, Laid, Reasons, markdown, page
-from evaluation.tables.published import TABLES, PaperTable
+from evaluation.tables.published import EXTERNAL_TABLES, TABLES, PaperTable
 from evaluation.tables.questions import ANSWER_COLUMNS, answers, question_tables
 from evaluation.tables.trainings import TRAINING_COLUMNS, trainings
 
@@ -28,21 +28,24 @@ LEGEND = (
 FIGURES = {3: figure_3, 5: figure_5}
 
 
-def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
+def rewrite(results_dir: Path, registry_path: Path, out: Path, *, all_tables: bool = False) -> list[Path]:
     """Write ablations.{md,csv,tex,html}, questions.csv, trainings.csv and the figures into `out`; return the files.
 
-    A registry of one's own gets those of the paper's tables and figures that it names a run of.
+    A registry of one's own gets those of the paper's tables and figures that it names a run of. Tables 9 and 10 stand
+    only for runs on the paper's data set and side, unless `all_tables` asks for them.
     Raises InputError for a folder that is not there, a registry or a plan that cannot be read; whatever else is missing
     stands in the tables.
     """
     if not results_dir.is_dir():
         raise InputError(f"{results_dir}: no such folder; name the run.results_dir of run_all_ablations.py")
     study = Study(results_dir, read_registry(registry_path))
-    gathered = [(table, _cells(study, table)) for table in TABLES if not table.runs.isdisjoint(study.registry)]
+    shown = [table for table in TABLES if not table.runs.isdisjoint(study.registry)]
+    left_out = [] if all_tables else [table.number for table in shown if _is_of_other_data(study, table)]
+    gathered = [(table, _cells(study, table)) for table in shown if table.number not in left_out]
     found = answers(study)
     laid = [_laid(study, table, cells) for table, cells in gathered] + question_tables(study, found)
     heading = HEADING if gathered else f"SRE-YOLO: the runs of {registry_path.name}"
-    legend, figures = _legend(study, laid, registry_path.name), _figures(study, out)
+    legend, figures = _legend(study, laid, registry_path.name, left_out), _figures(study, out)
     written = [out / f"ablations.{kind}" for kind in ("md", "csv", "tex", "html")]
     pictures = (f"![{caption}]({path.name})\n" for path, caption in figures.items())
     write_text(written[0], "\n".join([markdown(laid, heading, legend), *pictures]))
@@ -55,11 +58,22 @@ def rewrite(results_dir: Path, registry_path: Path, out: Path) -> list[Path]:
     return [*written, out / "questions.csv", out / "trainings.csv", *figures]
 
 
-def _legend(study: Study, laid: Sequence[Laid], registry: str) -> str:
+def _is_of_other_data(study: Study, table: PaperTable) -> bool:
+    """Whether runs of Table 9 or 10 were made on other data than the paper's, or at another input side."""
+    begun = [run for run in table.runs if run in study.planned]
+    return table.number in EXTERNAL_TABLES and not all(map(study.on_paper_data, begun))
+
+
+def _legend(study: Study, laid: Sequence[Laid], registry: str, left_out: Sequence[int]) -> str:
     """Return how to read a cell, and what of the results or of the registry is not shown."""
     legend = LEGEND
     if study.not_shown:
         legend += f" Not shown, because {registry} does not name them: {', '.join(study.not_shown)}."
+    if left_out:
+        legend += (
+            f" Tables {' and '.join(map(str, left_out))} of the paper are left out: runs in them have another data set "
+            "or input side than its own (`--all-tables` shows them)."
+        )
     if not laid:
         legend += f" No table: none of the runs that {registry} names has been begun."
     return legend
