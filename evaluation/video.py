@@ -4,12 +4,15 @@
 is at least `--iou` (and, where the truth names classes, the class is the same). Only what the user was shown counts:
 with `infer.py --track`, what an alert had been raised for.
 
-- sensitivity: lesions that were hit in at least one frame, over all lesions that were visible in a frame looked at;
+- sensitivity: lesions that were hit in at least one frame, over all lesions of the truth, in a frame looked at or not;
 - delay: seconds from a lesion's first visible frame looked at to its first hit, for lesions that were hit;
-- frames: share of a lesion's visible frames in which it was hit, the mean over lesions;
+- frames: share of a lesion's visible frames looked at in which it was hit, the mean over lesions. Frames behind the
+  last one looked at count as looked at in vain, as does a lesion of which no frame was looked at;
 - alerts a minute: with tracks, each track shown for the first time is one alert; without, each frame that shows
   something after one that does not. It is a false alert when that frame shows nothing that hits a lesion (with tracks:
   when the track never does).
+
+What of the truth has no frame, and videos without truth, are counted and said (evaluation/video_truth.py).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from data_utils.errors import InputError, run_command
 
 if TYPE_CHECKING:
     from evaluation.video_records import FrameRecord
-    from evaluation.video_truth import LesionBox
+    from evaluation.video_truth import LesionBox, PlacedTruth
 
 
 @dataclass
@@ -57,36 +60,34 @@ def video_metrics(
     """Score saved detections; `fps` gives the time of frames that have none of their own.
 
     Returns the measures of the module's docstring, None where there is nothing to measure, and the same for each video.
-    Raises InputError for truth of a video that was not looked at, for frames without a time, and for one that was
-    looked at twice, as in the joined files of two runs: it would count twice.
+    "notes" says what of the truth had no frame, and the counts stand beside it. Raises InputError for truth that cannot
+    be placed (`place_truth`), for frames without a time, and for one that was looked at twice, as in the joined files
+    of two runs: it would count twice.
     """
+    from evaluation.video_truth import place_truth
+
     counted = Counter((record.source, record.frame) for record in records)
     if twice := [f"{source}: frame {frame}" for (source, frame), count in counted.items() if count > 1]:
         raise InputError(f"{twice[0]} stands twice among the saved detections; score the file of one run at a time")
-    boxes = _by_frame(records, truth)
+    placed = place_truth(records, truth)
     videos: dict[str, _Video] = defaultdict(_Video)
     for record in sorted(records, key=lambda record: (record.source, record.frame)):
         seconds = record.seconds if fps is None else record.frame / fps
         if seconds is None:
             raise InputError(f"{record.source}: frame {record.frame} has no time; give --fps")
-        _look_at(videos[record.source], record, boxes.get((record.source, record.frame), []), seconds, iou)
+        _look_at(videos[record.source], record, placed.boxes.get((record.source, record.frame), []), seconds, iou)
+    _add_unseen(videos, placed)
     per_video = {source: _summary([video]) for source, video in videos.items()}
-    return {"iou": iou, **_summary(videos.values()), "videos": per_video}
+    about = {"truth": placed.counts, "notes": placed.notes()}
+    return {"iou": iou, **_summary(videos.values()), **about, "videos": per_video}
 
 
-def _by_frame(
-    records: Sequence[FrameRecord], truth: Sequence[LesionBox]
-) -> dict[tuple[str, int], list[LesionBox]]:
-    """Sort the truth by source and frame; a source named without its folder means the one video of that name."""
-    sources = sorted({record.source for record in records})
-    boxes: dict[tuple[str, int], list[LesionBox]] = defaultdict(list)
-    for box in truth:
-        fitting = [s for s in sources if box.source == s] or [s for s in sources if Path(s).name == box.source]
-        if len(fitting) != 1:
-            found = "no such video" if not fitting else f"{len(fitting)} videos of that name"
-            raise InputError(f"truth of {box.source}: {found} among the saved detections ({', '.join(sources[:4])})")
-        boxes[fitting[0], box.frame].append(box)
-    return boxes
+def _add_unseen(videos: dict[str, _Video], placed: PlacedTruth) -> None:
+    """Count lesions in frames that were not looked at: a row without a frame must not better the score."""
+    for source, box in placed.between:
+        videos[source].lesions[box.lesion]  # there, be it never looked at
+    for source, box in placed.behind:
+        videos[source].lesions[box.lesion].visible += 1
 
 
 def _look_at(video: _Video, record: FrameRecord, boxes: list[LesionBox], seconds: float, iou: float) -> None:
@@ -139,7 +140,9 @@ def _summary(videos: Iterable[_Video]) -> dict[str, Any]:
         "n_lesions": len(lesions),
         "n_found": len(delays),
         "sensitivity": len(delays) / len(lesions) if lesions else None,
-        "frame_sensitivity": statistics.mean(lesion.hit / lesion.visible for lesion in lesions) if lesions else None,
+        "frame_sensitivity": statistics.mean(lesion.hit / (lesion.visible or 1) for lesion in lesions)
+        if lesions
+        else None,
         "delay_median_s": statistics.median(delays) if delays else None,
         "delay_longest_s": max(delays) if delays else None,
         "alerts": alerts,
@@ -169,6 +172,7 @@ def report_lines(metrics: dict[str, Any]) -> list[str]:
         f"frames of a lesion   {shown('frame_sensitivity', 3)} of those it is visible in",
         f"delay                median {shown('delay_median_s', 2)} s, longest {shown('delay_longest_s', 2)} s",
         f"alerts a minute      {shown('alerts_a_minute', 2)}, false {shown('false_alerts_a_minute', 2)}",
+        *(f"note: {note}" for note in metrics["notes"]),
     ]
 
 
@@ -187,9 +191,10 @@ def main() -> None:
 
     if not 0 < arguments.iou <= 1 or (arguments.fps is not None and not 0 < arguments.fps <= 1000):
         raise InputError(f"--iou {arguments.iou} --fps {arguments.fps}: 0 < IoU <= 1, and 0 < fps <= 1000")
-    metrics = video_metrics(
-        read_records(arguments.detections), read_truth(arguments.truth), arguments.iou, arguments.fps
-    )
+    records = read_records(arguments.detections)
+    if not records:
+        raise InputError(f"{arguments.detections}: holds no frame; infer.py --save-json writes a line for each")
+    metrics = video_metrics(records, read_truth(arguments.truth), arguments.iou, arguments.fps)
     print("\n".join(report_lines(metrics)))
     if arguments.save is not None:
         write_text(arguments.save, json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")

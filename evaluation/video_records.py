@@ -9,6 +9,7 @@ detections has its line, too: it was looked at.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ def _record(content: dict[str, Any]) -> FrameRecord:
     found = Detections(np.array(boxes, np.float32), np.array(scores), np.array(classes))
     order = sorted(range(len(listed)), key=lambda k: -listed[k]["score"])  # as Detections sorts
     seconds = content["seconds"]
+    if seconds is not None and not math.isfinite(seconds):
+        raise ValueError(f"seconds = {seconds} is no time")
     return FrameRecord(
         source=str(content["source"]),
         frame=int(content["frame"]),

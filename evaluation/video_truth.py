@@ -1,4 +1,4 @@
-"""Per-frame truth of videos: which lesion is visible where, as a CSV file or as JSON lines.
+"""Per-frame truth of videos: which lesion is visible where, as a CSV file or as JSON lines, and how it fits the frames.
 
 CSV columns: source,frame,lesion,x1,y1,x2,y2 and, with several classes, class. One row for each lesion visible in a
 frame; `lesion` is the same text in every frame of one lesion; corners are in pixels of the frame. Frames without rows
@@ -7,9 +7,13 @@ hold no lesion. JSON lines hold the same keys. `source` may be the video's path 
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +22,162 @@ from numpy.typing import NDArray
 
 from data_utils.csv_table import read_table
 from data_utils.errors import InputError
+from evaluation.video_records import FrameRecord
 
 COLUMNS = ("source", "frame", "lesion", "x1", "y1", "x2", "y2")
+ROUNDING = 1.0  # pixels by which a box may reach out of its frame without a word
+EXAMPLES = 3
 
 
 @dataclass(frozen=True, eq=False)
 class LesionBox:
-    """One lesion in one frame. box_xyxy: float64 [4], pixels; class_id: None where the truth names no classes."""
+    """One lesion in one frame. box_xyxy: float64 [4], pixels; class_id: None where the truth names no classes.
+
+    where: file and line, for messages.
+    """
 
     source: str
     frame: int
     lesion: str
     box_xyxy: NDArray[np.float64]
     class_id: int | None = None
+    where: str = "truth"
+
+
+@dataclass
+class PlacedTruth:
+    """The truth by the frames that were looked at, and what has none.
+
+    boxes: (source, frame) -> its lesions. between, behind: (source, lesion) of rows whose frame lies between two that
+    were looked at, or behind the last. n_cut: boxes cut at their frame's edge. no_truth: sources without a row.
+    """
+
+    boxes: dict[tuple[str, int], list[LesionBox]] = field(default_factory=lambda: defaultdict(list))
+    between: list[tuple[str, LesionBox]] = field(default_factory=list)
+    behind: list[tuple[str, LesionBox]] = field(default_factory=list)
+    n_cut: int = 0
+    no_truth: list[str] = field(default_factory=list)
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Rows with and without a frame, boxes cut, lesions never looked at, and videos without truth by name."""
+        seen = {(source, box.lesion) for (source, _), own in self.boxes.items() for box in own}
+        unseen = {(source, box.lesion) for source, box in (*self.between, *self.behind)} - seen
+        n_rows = sum(map(len, self.boxes.values())) + len(self.between) + len(self.behind)
+        return {
+            "rows": n_rows,
+            "rows_between_frames": len(self.between),
+            "rows_behind_the_end": len(self.behind),
+            "boxes_cut": self.n_cut,
+            "lesions_never_looked_at": len(unseen),
+            "videos_without": self.no_truth,
+        }
+
+    def notes(self) -> list[str]:
+        """Say in a sentence each what a reader of the score must know."""
+        counts, notes = self.counts, []
+        if self.between:
+            notes.append(
+                f"{len(self.between)} of {counts['rows']} rows of truth are of frames that were not looked at "
+                f"(--every, or damaged): {_shown(f'{source}, frame {box.frame}' for source, box in self.between)}."
+            )
+        if self.behind:
+            notes.append(
+                f"{len(self.behind)} of {counts['rows']} rows of truth are behind the last frame looked at and count "
+                f"as misses: {_shown(f'{box.where}, frame {box.frame} of {source}' for source, box in self.behind)}. "
+                "Frames count from 0; was the run cut short?"
+            )
+        if counts["lesions_never_looked_at"]:
+            notes.append(f"{counts['lesions_never_looked_at']} lesions are in no frame looked at and count as missed.")
+        if self.n_cut:
+            notes.append(f"{self.n_cut} boxes of truth reach out of their frame and were cut at its edge.")
+        if self.no_truth:
+            notes.append(
+                f"{len(self.no_truth)} videos have no row of truth and count as free of lesions: "
+                f"{_shown(self.no_truth)}."
+            )
+        lesions = {(source, box.lesion) for source, box in (*self.between, *self.behind)}
+        lesions |= {(source, box.lesion) for (source, _), own in self.boxes.items() for box in own}
+        if shared := [name for name, count in Counter(name for _, name in lesions).items() if count > 1]:
+            notes.append(f"{len(shared)} names stand in several videos ({_shown(shared)}): a lesion of each.")
+        return notes
+
+
+def place_truth(records: Sequence[FrameRecord], truth: Sequence[LesionBox]) -> PlacedTruth:
+    """Sort the truth by the frames that were looked at; what has none is kept apart, never dropped.
+
+    Raises InputError for truth of a video that was not looked at, for a lesion twice in a frame under two spellings of
+    its video, and for a box in shares instead of pixels or outside its frame.
+    """
+    sizes = {(record.source, record.frame): record.size for record in records}
+    frames: dict[str, list[int]] = defaultdict(list)
+    for source, frame in sorted(sizes):
+        frames[source].append(frame)
+    gaps = [after - frame for own in frames.values() for frame, after in pairwise(own)]
+    step = min(gaps, default=1)  # --every
+    source_of = _sources(list(frames), truth)
+    placed, seen = PlacedTruth(), set()
+    for box in truth:
+        source = source_of[box.source]
+        key = (source, box.frame, box.lesion)
+        if key in seen:
+            raise InputError(f"{box.where}: lesion {box.lesion} stands twice in frame {box.frame} of {source}")
+        seen.add(key)
+        cut = _cut(box, source, sizes.get((source, box.frame)) or sizes[source, frames[source][-1]])
+        placed.n_cut += bool(np.abs(cut.box_xyxy - box.box_xyxy).max() > ROUNDING)
+        if (source, box.frame) in sizes:
+            placed.boxes[source, box.frame].append(cut)
+        elif box.frame >= frames[source][-1] + step:
+            placed.behind.append((source, cut))
+        else:
+            placed.between.append((source, cut))
+    placed.no_truth = sorted(frames.keys() - set(source_of.values()))
+    return placed
+
+
+def _sources(sources: Sequence[str], truth: Sequence[LesionBox]) -> dict[str, str]:
+    """Return the video each source of the truth means: its path, or the end of one path (its name alone)."""
+    found, lacking = {}, {}
+    for box in truth:
+        if box.source in found or box.source in lacking:
+            continue
+        name = unicodedata.normalize("NFC", box.source)
+        spelled = {source: unicodedata.normalize("NFC", source) for source in sources}
+        fitting = [s for s, own in spelled.items() if own == name]
+        fitting = fitting or [s for s, own in spelled.items() if own.endswith("/" + name.lstrip("./"))]
+        if len(fitting) == 1:
+            found[box.source] = fitting[0]
+        else:
+            what = f"{len(fitting)} videos of that name" if fitting else "no such video"
+            lacking[box.source] = f"{box.where}: truth of {box.source}: {what}"
+    if lacking:
+        names = {Path(source).stem.lower(): source for source in sources}
+        near = difflib.get_close_matches(Path(next(iter(lacking))).stem.lower(), names, n=1, cutoff=0.7)
+        hint = f"; did you mean {names[near[0]]}?" if near else ""
+        more = f" (and {len(lacking) - 1} more names like it)" if len(lacking) > 1 else ""
+        among = _shown(sorted(sources)) or "none"
+        raise InputError(f"{next(iter(lacking.values()))} among the saved detections ({among}){more}{hint}")
+    return found
+
+
+def _cut(box: LesionBox, source: str, size: tuple[int, int]) -> LesionBox:
+    """Return the box cut at the edges of its frame of `size` (width, height)."""
+    shown = [round(float(corner), 3) for corner in box.box_xyxy]
+    if box.box_xyxy.max() <= 1:
+        raise InputError(f"{box.where}: the box {shown} has no pixel; corners are in pixels, not shares of the sides")
+    limits = np.array([*size, *size], dtype=np.float64)
+    cut = box.box_xyxy.clip(0, limits)
+    if cut[0] >= cut[2] or cut[1] >= cut[3]:
+        raise InputError(
+            f"{box.where}: the box {shown} lies outside the frame of {source}, {size[0]}x{size[1]} px; corners are "
+            "x1,y1,x2,y2 in its pixels"
+        )
+    return replace(box, box_xyxy=cut)
+
+
+def _shown(examples: Iterable[str]) -> str:
+    listed = list(dict.fromkeys(examples))
+    return "; ".join(listed[:EXAMPLES]) + ("; ..." if len(listed) > EXAMPLES else "")
 
 
 def read_truth(path: Path) -> list[LesionBox]:
@@ -54,7 +201,7 @@ def read_truth(path: Path) -> list[LesionBox]:
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a name may hold what else ends a line
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text ({error})") from None
     for number, line in enumerate(lines, start=1):
@@ -72,8 +219,8 @@ def _box(row: Mapping[str, Any], where: str) -> LesionBox:
     try:
         corners = np.array([float(row[name]) for name in ("x1", "y1", "x2", "y2")])
         source, lesion = str(row["source"] or "").strip(), str(row["lesion"] or "").strip()
-        frame, class_id = int(row["frame"]), row.get("class")
-        class_number = None if class_id in (None, "") else int(class_id)
+        frame, class_id = _whole(row["frame"]), row.get("class")
+        class_number = None if class_id in (None, "") else _whole(class_id)
     except KeyError as error:
         raise InputError(f"{where}: {error} is missing; the columns are {','.join(COLUMNS)}") from None
     except (TypeError, ValueError) as error:
@@ -82,4 +229,10 @@ def _box(row: Mapping[str, Any], where: str) -> LesionBox:
         raise InputError(f"{where}: source and lesion must not be empty, and frame counts from 0")
     if not np.isfinite(corners).all() or corners[0] >= corners[2] or corners[1] >= corners[3]:
         raise InputError(f"{where}: the box {corners.tolist()} has no area; corners are x1 < x2, y1 < y2 in pixels")
-    return LesionBox(source, frame, lesion, corners, class_number)
+    return LesionBox(source, frame, lesion, corners, class_number, where)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(f"{value!r} is no whole number")  # int() would round it
+    return int(value)

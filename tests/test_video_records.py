@@ -34,6 +34,7 @@ def test_a_name_may_hold_what_some_take_for_a_line_end(tmp_path: Path):
         ("words", "1: not JSON"),
         ("[1]", "1: no saved detections"),
         (GOOD.replace('"frame": 0, ', ""), "'frame' is missing"),
+        (GOOD.replace('"seconds": 0.0', '"seconds": NaN'), "seconds = nan is no time"),
         (GOOD.replace("[]", '[{"class": 0, "score": 2, "box": [1, 1, 2, 2]}]'), "scores must lie"),
         (GOOD.replace("[]", '[{"class": 0, "score": 1, "box": [1, 1, 2]}]'), "boxes must have shape"),
     ],

@@ -46,6 +46,15 @@ def test_bad_rows_are_named_by_line(tmp_path: Path, text: str, reason: str):
         read_truth(written(tmp_path / "a.csv", text))
 
 
+@pytest.mark.parametrize("frame", ["1.5", "true", "null"])
+def test_a_frame_that_is_no_whole_number_is_not_rounded(tmp_path: Path, frame: str):
+    text = f'{{"source": "a", "frame": {frame}, "lesion": "A", "x1": 1, "y1": 2, "x2": 30, "y2": 40}}'
+    with pytest.raises(InputError, match=r"a\.jsonl:1: "):
+        read_truth(written(tmp_path / "a.jsonl", text))
+    whole = read_truth(written(tmp_path / "a.jsonl", text.replace(frame, "3.0")))
+    assert whole[0].frame == 3
+
+
 @pytest.mark.parametrize("text", ["words", "[1]", '{"source": "a"}'])
 def test_bad_json_is_named_by_line(tmp_path: Path, text: str):
     with pytest.raises(InputError, match=r"a\.jsonl:1: "):
