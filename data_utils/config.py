@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from data_utils.config_sections import Config
+from data_utils.config_sections import Config, default_close_mosaic
 from data_utils.errors import InputError
 
 BOOL_TAG = "tag:yaml.org,2002:bool"
@@ -108,6 +108,8 @@ def config_from_dict(values: Mapping[str, Any], where: str) -> Config:
 def override_config(config: Config, overrides: Iterable[str]) -> Config:
     """Return `config` with `overrides` laid over it; errors as for `load_config`."""
     values, overrides = config.model_dump(mode="json"), tuple(overrides)
+    if config.augment.close_mosaic == default_close_mosaic(config.epochs):
+        del values["augment"]["close_mosaic"]  # an override may change the epochs that it follows from
     for override in overrides:
         _apply_override(values, override)
     return make_section(Config, values, "overrides", overrides)

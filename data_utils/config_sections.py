@@ -6,7 +6,8 @@ has its one home, and its unit, below, and those of a data set in dataset_sectio
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,13 +41,19 @@ class AugmentSection(Section):
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.1  # share of the side
     shift_p: Probability = 0.5
     mosaic: Probability = 0.5  # four frames in one
-    close_mosaic: int = Field(default=10, ge=0)  # no mosaic in the last this many epochs
+    # no mosaic in the last this many epochs; Config's default: the smaller of this and a third of the epochs
+    close_mosaic: int = Field(default=10, ge=0)
     hsv_h: Probability = 0.015
     hsv_s: Probability = 0.7
     hsv_v: Probability = 0.4
     min_visible: Probability = 0.1  # a box that keeps less than this share of its area is dropped
     # the side of each training batch is drawn from 1 +- this, in steps of 32 px; of a plain detector alone
     multi_scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+def default_close_mosaic(epochs: int) -> int:
+    """Return for how many epochs at a run's end there is no mosaic unless augment.close_mosaic says so."""
+    return min(AugmentSection.model_fields["close_mosaic"].default, max(epochs, 0) // 3)
 
 
 class OptimSection(Section):
@@ -181,6 +188,15 @@ class Config(Section):
     denoise: DenoiseSection = DenoiseSection()
     stages: StagesSection = StagesSection()
     run: RunSection = RunSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _close_mosaic_of(cls, values: Any) -> Any:
+        """Fill in the default of augment.close_mosaic, which depends on `epochs`, so that settings are saved whole."""
+        epochs, augment = values.get("epochs"), values.get("augment", {})
+        if type(epochs) is int and isinstance(augment, Mapping) and "close_mosaic" not in augment:
+            return {**values, "augment": {**augment, "close_mosaic": default_close_mosaic(epochs)}}
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

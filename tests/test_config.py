@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -285,6 +286,27 @@ def test_overrides_on_a_loaded_config(configs):
     assert (changed.epochs, changed.eval.nms_iou, config.epochs) == (3, 0.5, 100)
     with pytest.raises(InputError, match="epochs = 0"):
         override_config(config, ["epochs=0"])
+
+
+@pytest.mark.parametrize(("epochs", "closed"), [(1, 0), (2, 0), (9, 3), (27, 9), (30, 10), (100, 10)])
+def test_mosaic_closes_for_the_smaller_of_ten_and_a_third_of_the_epochs(configs, epochs, closed):
+    config = load_config(configs / "train.yaml", [f"epochs={epochs}"])
+    assert config.augment.close_mosaic == closed
+    assert override_config(load_config(configs / "train.yaml"), [f"epochs={epochs}"]) == config
+    assert config.model_dump()["augment"]["close_mosaic"] == closed  # a run's folder says it, whatever the default is
+
+
+def test_a_stated_number_of_epochs_without_mosaic_stays(configs):
+    (configs / "own.yaml").write_text("base: train.yaml\nepochs: 8\naugment: {close_mosaic: 10}\n")
+    stated = load_config(configs / "own.yaml")
+    assert stated.augment.close_mosaic == 10
+    assert load_config(configs / "train.yaml", ["augment.close_mosaic=10", "epochs=8"]) == stated
+    assert override_config(stated, ["epochs=6"]).augment.close_mosaic == 10
+    # A run folder of an earlier version holds the number it was trained with, and goes on with it.
+    (configs / "run.yaml").write_text(yaml.safe_dump(stated.model_dump(mode="json")))
+    assert load_config(configs / "run.yaml") == stated
+    assert load_config(configs / "run.yaml", ["epochs=60"]).augment.close_mosaic == 10
+    assert config_from_dict(stated.model_dump(mode="json"), "last.pt") == stated
 
 
 def test_the_hash_changes_with_a_setting_and_only_then(configs):

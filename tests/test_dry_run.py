@@ -11,7 +11,7 @@ from conftest import PreparedSet
 
 from data_utils.config import load_config, override_config
 from data_utils.errors import InputError
-from training.dry_run import describe_run, require_prepared
+from training.dry_run import describe_run, require_prepared, switched_off
 
 
 def test_counts_are_those_of_the_lists(tiny_prepared: PreparedSet) -> None:
@@ -45,6 +45,35 @@ def test_what_learns_and_how_fast_is_told(tiny_prepared: PreparedSet) -> None:
     resumed = describe_run(branch_alone, 1, "those of a run", resumed=True)
     assert "<time>" not in resumed  # it goes on where it is
     assert resumed.count("weights: those of a run") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["epochs=8", "augment.close_mosaic=10"], "mosaic is off for the whole run: augment.close_mosaic = 10, epochs"),
+        (["epochs=20"], "nothing ends the run early: patience = 50, epochs = 20"),
+        (["epochs=4", "run.val_every=5"], "only the last epoch is validated: run.val_every = 5"),
+        (["epochs=3"], "the learning rate only rises: optim.warmup_epochs = 3"),
+        (["optim.freeze=5", "optim.unfreeze_epoch=101"], "what is frozen stays so: optim.unfreeze_epoch = 101"),
+        (["optim.freeze=5", "optim.unfreeze_epoch=1"], "nothing is frozen in any epoch: optim.freeze = 5"),
+        (["sr_decoder=none", "augment.multi_scale=0.04"], "all batches have one side: augment.multi_scale = 0.04"),
+        (["stages.train=branch"], "labels, c2, c3 and c4 are not used: stages.train = branch"),
+        (["sr_decoder=none", "loss.sr_target=random", "optim.lr_branch=2.0"],
+         "without effect: loss.sr_target = random, optim.lr_branch = 2.0, because sr_decoder = none"),
+        (["c1=0", "model.branch_window=0.5"], "without effect: model.branch_window = 0.5, because c1 = 0"),
+        (["sr_decoder=light", "model.upsampler=direct"], "without effect: model.upsampler = direct, because"),
+    ],
+)  # fmt: skip
+def test_what_settings_switch_off_is_noted(tiny_prepared: PreparedSet, settings: list[str], said: str) -> None:
+    config = load_config("configs/train.yaml", settings)
+    assert any(note.startswith(said) for note in switched_off(config)), switched_off(config)
+    shown = override_config(tiny_prepared.config, [*settings, "patience=50", "imgsz_lr=640", "imgsz_hr=1280"])
+    assert f"\nnote       {said.partition(',')[0]}" in describe_run(shown, 1, None)
+
+
+def test_the_published_settings_switch_nothing_off() -> None:
+    assert switched_off(load_config("configs/train.yaml")) == []
+    assert switched_off(load_config("configs/train.yaml", ["sr_decoder=none"])) == []
 
 
 def test_a_missing_split_names_those_found(tiny_prepared: PreparedSet) -> None:

@@ -101,5 +101,6 @@ def test_how_a_stage_stands_is_read_from_its_folder(tmp_path: Path) -> None:
     assert elsewhere.state() == "finished"  # another machine's settings do not make it another run
     sets = "stages.sets.hyperkvasir={config: configs/hyperkvasir.yaml, overrides: [epochs=3, lr0=1e-3]}"
     (changed,), _, _ = planned("pretrain=coco+hyperkvasir", results, sets)
-    with pytest.raises(InputError, match=r"settings \(lr0: 0\.05, now 0\.001, epochs: 100, now 3\); set them back"):
+    told = r"settings \(lr0: 0\.05, now 0\.001, epochs: 100, now 3, augment\.close_mosaic: 10, now 1\); set them back"
+    with pytest.raises(InputError, match=told):
         changed.state()

@@ -69,7 +69,9 @@ def test_a_run_leaves_what_it_promises(config: Config, capsys: pytest.CaptureFix
     assert (weights / "best_split1.pt").read_bytes() == (run_dir / "best.pt").read_bytes()
     assert (weights / "last_split1.pt").exists()
     assert (results / "train_log_split1.csv").read_bytes() == (run_dir / "log.csv").read_bytes()
-    assert trainer.describe().count("\n") == 4
+    noted = "nothing ends the run early: patience = 50, epochs = 2"
+    assert f"\nnote     {noted}" in trainer.describe()
+    assert noted in json.loads((run_dir / "run.json").read_text())["switched_off"]
     assert f"next: python evaluate.py --weights {run_dir / 'best.pt'}" in trainer.closing_lines(result)
     assert capsys.readouterr().out.count("epoch ") == 2
 

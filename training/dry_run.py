@@ -6,7 +6,7 @@ import math
 import shlex
 from pathlib import Path
 
-from data_utils.config_sections import Config
+from data_utils.config_sections import SIDE_MULTIPLE, Config
 from data_utils.dataset_section import DatasetSection
 from data_utils.errors import InputError
 from data_utils.splitting.split_list import checked_train_list, read_labels_if_needed, read_split_list
@@ -100,10 +100,49 @@ def describe_run(config: Config, split: int, weights: str | None, *, resumed: bo
         f"loss       {_loss(config)}",
         f"schedule   {config.epochs} epochs of {steps} batches of {config.batch_size}, {config.optimizer} "
         f"lr {config.lr0:g} -> {config.lr0 * config.lrf:g}, patience {config.patience}",
+        *(f"note       {text}" for text in switched_off(config)),
         f"output     {'the folder of that run' if resumed else run_dir}",
         "dry run: nothing was trained or written",
     ]
     return "\n".join(lines)
+
+
+def switched_off(config: Config) -> list[str]:
+    """Return, in a clause each, what these settings keep from ever happening in the run, with the keys that do it."""
+    epochs, augment, optim, val_every = config.epochs, config.augment, config.optim, config.run.val_every
+    closed, share = augment.close_mosaic, augment.multi_scale
+    unfreeze, warmup = optim.unfreeze_epoch, optim.warmup_epochs
+    rules = [
+        (augment.mosaic and closed >= epochs, f"mosaic is off for the whole run: augment.close_mosaic = {closed}"),
+        (config.patience >= epochs, f"nothing ends the run early: patience = {config.patience}"),
+        (1 < epochs <= val_every, f"only the last epoch is validated: run.val_every = {val_every}"),
+        (warmup >= epochs, f"the learning rate only rises: optim.warmup_epochs = {warmup:g}"),
+        ((unfreeze or 0) > epochs, f"what is frozen stays so: optim.unfreeze_epoch = {unfreeze}"),
+        (unfreeze == 1, f"nothing is frozen in any epoch: optim.freeze = {optim.freeze}, optim.unfreeze_epoch = 1"),
+    ]
+    found = [f"{text}, epochs = {epochs}" for holds, text in rules if holds]
+    if share and share * config.imgsz_lr < SIDE_MULTIPLE:
+        shown = f"augment.multi_scale = {share:g}, imgsz_lr = {config.imgsz_lr}, steps of {SIDE_MULTIPLE} px"
+        found.append(f"all batches have one side: {shown}")
+    if not config.detects:
+        found.append(f"labels, c2, c3 and c4 are not used: stages.train = {config.stages.train}")
+    return found + _without_effect(config)
+
+
+def _without_effect(config: Config) -> list[str]:
+    """Name the settings of the branch that differ from their defaults and that this run has no use for."""
+    keys = ("loss.sr_target", "optim.lr_branch", "model.branch_window", "model.branch_margin", "model.upsampler",
+            "model.branch_checkpointing")  # fmt: skip
+    why = "sr_decoder = none" if config.sr_decoder == "none" else "c1 = 0"
+    if config.has_branch:
+        keys, why = ("model.upsampler",) if config.sr_decoder == "light" else (), "sr_decoder = light"
+    changed = []
+    for key in keys:
+        section, _, name = key.partition(".")
+        value = getattr(getattr(config, section), name)
+        if value != type(getattr(config, section)).model_fields[name].default:
+            changed.append(f"{key} = {value}")
+    return [f"without effect: {', '.join(changed)}, because {why}"] if changed else []
 
 
 def _branch(config: Config) -> str:

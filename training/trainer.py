@@ -26,6 +26,7 @@ from models.sre_yolo import SREYOLO, largest_stride
 from models.weights import DETECTION, weights_hash
 from training import distributed
 from training.checkpoint import BEST
+from training.dry_run import switched_off
 from training.loop import TrainingLoop
 from training.loss import LOSS_COLUMNS, SREYOLOLoss
 from training.loss_watch import NonFiniteLossError
@@ -119,7 +120,11 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
             )
 
     def _record(self) -> dict[str, Any]:
-        return {"initialised": self._initialised.record()}
+        return {"initialised": self._initialised.record(), "switched_off": switched_off(self.config)}
+
+    def describe(self) -> str:
+        """Return what is about to be trained, and what its settings switch off; see `TrainingLoop.describe`."""
+        return "\n".join([super().describe(), *(f"note     {text}" for text in switched_off(self.config))])
 
     def _rate_factor(self, name: str) -> float:
         return part_rate_factor(name, self.config.optim, self.model.backbone.n_backbone_layers)
