@@ -8,6 +8,7 @@ import pytest
 import torch
 from evaluation_samples import batch, fake_detector, frame_result, small_config
 
+from data_utils.config import load_config
 from evaluation import metrics as module
 from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
@@ -18,9 +19,11 @@ from evaluation.metrics import (
     detection_metrics,
     evaluate_full,
     logged_metrics,
+    measure_gflops,
 )
 from evaluation.predictions import predict
 from evaluation.report import format_report
+from models.sre_yolo import SREYOLO
 
 SMALL, MEDIUM = (10, 10, 40, 30), (100, 100, 160, 160)
 
@@ -28,6 +31,20 @@ SMALL, MEDIUM = (10, 10, 40, 30), (100, 100, 160, 160)
 def test_the_guides_names_can_be_imported():
     names = ("compute_ap50", "compute_ap50_by_size", "measure_fps", "measure_gflops", "evaluate_full")
     assert all(callable(getattr(module, name)) for name in names)
+
+
+def test_gflops_are_of_the_graph_with_batch_norm_folded_in_and_the_published_ones_count_it():
+    thop = pytest.importorskip("thop")  # with which ultralytics prints the 8.2
+
+    config = load_config("configs/train.yaml", ["sr_decoder=none", "pretrain=null"])
+    model = SREYOLO(config).eval()
+    assert measure_gflops(model, 640) == pytest.approx(8.08, abs=0.005)
+    image = torch.zeros(1, 3, 640, 640)
+    macs, _ = thop.profile(model.backbone.detector, inputs=(image,), verbose=False)
+    assert 2 * macs / 1e9 == pytest.approx(8.19, abs=0.005)
+    fused = SREYOLO(config).eval().backbone.detector.fuse(verbose=False)
+    macs, _ = thop.profile(fused, inputs=(image,), verbose=False)
+    assert 2 * macs / 1e9 == pytest.approx(8.08, abs=0.005)
 
 
 def test_ap50_and_its_sizes():
