@@ -77,6 +77,31 @@ def test_setting_the_rate_and_clipping() -> None:
     assert parameter.grad.tolist() == pytest.approx([6, 8], rel=1e-4)
 
 
+@pytest.mark.parametrize("largest", [1e-3, 1e3])
+def test_clipping_is_torchs_own_and_leaves_small_gradients_alone(largest: float) -> None:
+    net, theirs = small_net(), small_net()
+    for parameter, twin in zip(net.parameters(), theirs.parameters(), strict=True):
+        parameter.grad = largest * torch.rand(parameter.shape)
+        twin.grad = parameter.grad.clone()
+    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    writes = [gradient._version for gradient in gradients]
+    norm = clip_gradients(net.parameters(), 10)
+    assert torch.equal(norm, nn.utils.clip_grad_norm_(theirs.parameters(), 10))
+    assert all(torch.equal(gradient, twin.grad) for gradient, twin in zip(gradients, theirs.parameters(), strict=True))
+    assert (norm <= 10) == (largest < 1)
+    if norm <= 10:
+        assert writes == [gradient._version for gradient in gradients]
+
+
+def test_a_gradient_that_is_not_a_number_spreads_to_all() -> None:
+    net = small_net()
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    next(net.parameters()).grad[0] = math.nan  # pyright: ignore[reportOptionalSubscript]
+    assert clip_gradients(net.parameters(), 10).isnan()
+    assert all(parameter.grad.isnan().all() for parameter in net.parameters() if parameter.grad is not None)
+
+
 def test_parts_learn_at_their_own_rates() -> None:
     net = small_net()
     factors = {"0.weight": 0.1, "0.bias": 0.1}

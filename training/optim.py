@@ -85,6 +85,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
     """Scale gradients so that their joint L2 norm is at most `limit` (0: leave them); returns the norm before.
 
-    The norm stays on its device: asking for its value would wait for the backward pass.
+    On a GPU the norm stays there: asking for its value would wait for the backward pass. On a CPU it is at hand, and
+    gradients that are within the limit, nearly always, are not written to.
     """
-    return nn.utils.clip_grad_norm_(list(parameters), limit or math.inf)
+    parameters = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    limit = limit or math.inf
+    if norm.device.type != "cpu" or not norm <= limit:  # a NaN spreads over all gradients, as it does on a GPU
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return norm
