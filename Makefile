@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= true
 .PHONY: help env demo test test-slow lint pytest clean clean-env
 
 help:
-	@echo "make demo       make data, train, evaluate: some twelve minutes on two cores, after the first install"
+	@echo "make demo       make data, train, evaluate: some minutes on two cores, after the first install"
 	@echo "make test       ruff, pyright and pytest; says at its end how long that took"
 	@echo "make test-slow  the tests that take minutes: runs killed at thirty random moments"
 	@echo "make env        only the environment, in .venv"

@@ -22,7 +22,7 @@ from data_utils.errors import InputError, run_command
 if TYPE_CHECKING:
     from data_utils.larynx.plan import FramePlan
 
-N_PATIENTS, N_FRAMES, SIZE = 40, 240, 1280
+N_PATIENTS, N_FRAMES, SIZE = 60, 240, 640
 MIN_SIZE = 128  # pixels; smaller frames cannot hold a large lesion
 JPEG_QUALITY = 95
 STAMP = "synthetic.json"

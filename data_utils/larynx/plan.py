@@ -11,9 +11,9 @@ from data_utils.larynx.lesions import LARGEST_SHARE, SIZE_SHARES, Lesion, draw_l
 from data_utils.larynx.scene import Anatomy, Camera, draw_anatomy, glottis_half_width
 
 SOURCES = {"scope_a": "round", "scope_b": "cropped", "scope_c": "octagon"}  # data set source -> shape of its vignette
-HEALTHY_PATIENTS = 0.20
+HEALTHY_PATIENTS = 0.15
 HEALTHY_FRAMES = 0.12  # of the other patients
-SHOWN = 0.85  # how often a lesion is in view
+SHOWN = 0.92  # how often a lesion is in view
 DEFECT_SHARE = 0.08
 NBI_SHARES = (0.0, 0.0, 0.3, 0.6, 1.0)  # by patient: share of frames under narrow-band light
 
@@ -69,7 +69,7 @@ def _draw_lesions(
 ) -> tuple[Lesion, ...]:
     """Draw 1 to 3 lesions that do not overlap; `counts` keeps the size buckets near their shares over all patients."""
     lesions: list[Lesion] = []
-    for _ in range(int(rng.choice([1, 2, 3], p=[0.28, 0.40, 0.32]))):
+    for _ in range(int(rng.choice([1, 2, 3], p=[0.15, 0.35, 0.50]))):
         total = sum(counts.values()) + 1
         bucket = max(SIZE_SHARES, key=lambda name: SIZE_SHARES[name] * total - counts[name])
         for _ in range(30):
