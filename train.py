@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parse_arguments()
     from data_utils.audit import SKIPPED, require_clean
     from data_utils.config import load_config
-    from training.dry_run import describe_run, require_prepared
+    from training.dry_run import describe_run, rehearse, require_prepared
 
     if arguments.resume is not None:
         from training.run_folder import resumed_run
@@ -43,7 +43,8 @@ def main() -> None:
     require_prepared(config.dataset, split, arguments.config)
     audited = SKIPPED if arguments.skip_audit else require_clean(config, split, write=not arguments.dry_run)
     if arguments.dry_run:
-        print(f"audit    {audited}")
+        print(f"audit    {audited}", flush=True)
+        rehearse(config, arguments.weights, arguments.device, run_dir, anew=arguments.accept_changes)
         origin = f"those of {run_dir}" if run_dir else arguments.weights
         print(describe_run(config, split, origin, resumed=run_dir is not None))
         return

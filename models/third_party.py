@@ -21,6 +21,9 @@ from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 from data_utils.errors import InputError
 
 _INERT_PACKAGES = ("ultralytics.", "torch.nn.", "models.", "torch.optim.", "pathlib.", "numpy.", "datetime.")
+# Keys under which checkpoints hold their weights, averaged ones first, as ultralytics' own loader takes them.
+_NESTED = ("ema", "model_ema", "ema_state_dict", "state_dict_ema", "model", "model_state", "model_state_dict",
+           "state_dict", "weights", "module", "net", "network")  # fmt: skip
 _INERT_GLOBALS = {("types", "SimpleNamespace"), ("argparse", "Namespace")}
 _REAL_GLOBALS = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -85,7 +88,7 @@ def read_foreign_state(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: refused, nothing was executed: {error}") from None
     except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: not a readable weights file ({_first_line(error)})") from None
-    state = _collect(_root(loaded))
+    state = _collect(loaded)
     if not state:
         raise InputError(f"{path}: holds no weights")
     return {name: tensor.detach().float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
@@ -111,18 +114,12 @@ def _refuse_legacy(*_args: Any, **_kwargs: Any) -> Any:
     raise pickle.UnpicklingError("it is of the old non-zip format")
 
 
-def _root(loaded: Any) -> Any:
-    """Find the model in a checkpoint: its averaged weights if there are any, as ultralytics' own loader does."""
-    if isinstance(loaded, dict):
-        for key in ("ema", "model", "state_dict"):
-            if loaded.get(key) is not None:
-                return loaded[key]
-    return loaded
-
-
 def _collect(node: Any, prefix: str = "") -> dict[str, Tensor]:
+    """Gather the tensors of a state dict or a module; in a checkpoint, of the first of `_NESTED` that holds any."""
     if isinstance(node, dict):
-        return {str(name): value for name, value in node.items() if isinstance(value, Tensor)}
+        inner = (_collect(node[key]) for key in _NESTED if key in node)
+        own = {str(name): value for name, value in node.items() if isinstance(value, Tensor)}
+        return next(filter(None, inner), own)
     parts = getattr(node, "__dict__", {})
     tensors = {**parts.get("_parameters", {}), **parts.get("_buffers", {})}
     state = {prefix + name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}

@@ -32,6 +32,7 @@ DETECTION, DENOISE = "detection", "denoise"  # what runs and their weights are f
 _COMMANDS = {DETECTION: "train.py", DENOISE: "python -m training.denoise"}
 COCO_WEIGHTS_URL = "https://github.com/ultralytics/assets/releases/download/v8.4.0/{name}.pt"
 _DETECTOR_PREFIX = "backbone.detector."
+_WRAPPERS = ("module", "_orig_mod")  # what parallel training and averaging, and torch.compile, put into names
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ def checkpoint_config(checkpoint: Mapping[str, Any], where: str, overrides: Iter
 def load_state(model: nn.Module, state: dict[str, Tensor], where: str) -> None:
     """Load `state` strictly, or raise InputError naming the first tensor that does not fit."""
     own = model.state_dict()
+    if prefix := _unknown_prefix(own, state):
+        raise InputError(f"{where}: {prefix}")
     for name, tensor in own.items():
         if name not in state:
             raise InputError(f"{where}: of another architecture: it lacks {name}")
@@ -198,8 +201,9 @@ def weights_hash(state: dict[str, Tensor]) -> str:
 def load_pretrained(detector: nn.Module, path: str | Path) -> Transfer:
     """Initialise a detector from a .pt file: ours, ultralytics', or a plain state dict of the same architecture.
 
-    Tensors of another shape (a head for another class count) stay random and are named in the result. Raises InputError
-    when fewer than half of the detector's tensors fit, or one is not finite.
+    Names may stand under module., _orig_mod. and model., in any order and number. Tensors of another shape (a head for
+    another class count) stay random and are named in the result. Raises InputError when fewer than half of the
+    detector's tensors fit, naming a prefix that is not known, or one is not finite.
     """
     path = Path(path)
     state = _detector_state(path)
@@ -209,7 +213,8 @@ def load_pretrained(detector: nn.Module, path: str | Path) -> Transfer:
     own = detector.state_dict()
     fitting = {name: state[name] for name, tensor in own.items() if name in state and state[name].shape == tensor.shape}
     if len(fitting) * 2 < len(own):
-        raise InputError(f"{path}: weights of another architecture: {len(fitting)} of {len(own)} tensors fit")
+        other = f"weights of another architecture: {len(fitting)} of {len(own)} tensors fit"
+        raise InputError(f"{path}: {_unknown_prefix(own, state) or other}")
     detector.load_state_dict(fitting, strict=False)
     not_taken = {name: _misfit(tensor, state.get(name)) for name, tensor in own.items() if name not in fitting}
     return Transfer(len(fitting), not_taken, _class_head(detector))
@@ -237,16 +242,57 @@ def _detector_state(path: Path) -> dict[str, Tensor]:
     else:
         check_task(checkpoint, DETECTION, str(path))
         state = averaged_state(checkpoint, str(path))
-    ours = {k.removeprefix(_DETECTOR_PREFIX): v for k, v in state.items() if k.startswith(_DETECTOR_PREFIX)}
-    return ours or state
+    return _detector_names(state, str(path))
+
+
+def _detector_names(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Return the detector's tensors under its own names, model.0... to its head's, whatever they stand under.
+
+    Of a whole SREYOLO only the detector is kept. Raises InputError when two tensors get one name.
+    """
+    bare = {name: _bare(name) for name in state}
+    if any(name.startswith(_DETECTOR_PREFIX) for name in bare.values()):
+        bare = {name: _bare(inner.removeprefix(_DETECTOR_PREFIX)) for name, inner in bare.items()
+                if inner.startswith(_DETECTOR_PREFIX)}  # fmt: skip
+    origins: dict[str, str] = {}
+    for name, inner in bare.items():
+        if (first := origins.setdefault(f"model.{inner}", name)) != name:
+            raise InputError(f"{where}: {first} and {name} are one tensor of the detector; keep one of the two models")
+    return {inner: state[name] for inner, name in origins.items()}
+
+
+def _bare(name: str) -> str:
+    """Return a tensor's name without module. and _orig_mod. wherever they stand, and without model. in front."""
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    while len(parts) > 1 and parts[0] == "model":
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def _unknown_prefix(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str | None:
+    """Say under which prefix `state` holds most of the tensors `own`, or return None when it holds them under none."""
+    tail = next(iter(own)).removeprefix("model.")
+    for name in state:
+        start = name.removesuffix(tail)
+        prefix = re.sub(r"(\bmodel\.)+$", "", start.removeprefix("model."))
+        if name == start or not start.endswith(".") or not prefix:
+            continue
+        if 2 * sum(start + other.removeprefix("model.") in state for other in own) >= len(own):
+            return f"its tensors stand under the unknown prefix '{prefix}'; save them under their names without it"
+    return None
 
 
 def averaged_state(checkpoint: dict[str, Any], where: str) -> dict[str, Tensor]:
-    """Return a checkpoint's averaged weights, or its plain ones where it has no others."""
+    """Return a checkpoint's averaged weights, or its plain ones where it has no others, by their own names."""
     state = checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint.get("model")
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{where}: a checkpoint without weights")
-    return state
+    return {_bare(name): tensor for name, tensor in state.items() if name != "n_averaged"}
+
+
+def coco_file(detector: str, weights_dir: str | Path) -> Path:
+    """Return where the official COCO weights of `detector` lie, or would."""
+    return Path(weights_dir) / f"{detector}{'u' * detector.startswith('yolov5')}.pt"
 
 
 def coco_weights(detector: str, weights_dir: str | Path) -> Path:
@@ -254,8 +300,8 @@ def coco_weights(detector: str, weights_dir: str | Path) -> Path:
 
     Raises InputError that names the file, where to put it, and how to go on without, when it can't be had.
     """
-    name = detector + "u" if detector.startswith("yolov5") else detector
-    path = Path(weights_dir) / f"{name}.pt"
+    path = coco_file(detector, weights_dir)
+    name = path.stem
     if path.is_file():
         return path
     url = COCO_WEIGHTS_URL.format(name=name)

@@ -62,6 +62,17 @@ def test_weights_that_are_not_there_are_said_before_anything_runs(tiny_prepared:
     asked = Asked(str(base))
     text = describe(runs, make_plan(runs, list(runs), asked), asked)
     assert [line.strip() for line in text.splitlines() if "needs" in line] == [f"needs: {tmp_path / 'lost.pt'}"]
+    assert f"refused: {tmp_path / 'here.pt'}: not a PyTorch weights file" in text
+
+
+def test_a_detector_that_no_run_could_build_is_said_before_anything_runs(
+    tiny_prepared: PreparedSet, tmp_path: Path
+) -> None:
+    runs = read_registry(registry(tmp_path, odd={"overrides": ["model.detector=yolov8q"]}, fine={}))
+    asked = Asked(str(base_config(tiny_prepared, tmp_path)))
+    text = describe(runs, make_plan(runs, list(runs), asked), asked)
+    assert "refused: model.detector = 'yolov8q': not a detector, did you mean 'yolov8" in text
+    assert text.count("refused") == 1
 
 
 def test_what_another_runner_finished_meanwhile_is_there(tiny_prepared: PreparedSet, tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import REPO_ROOT, PreparedSet
 from training_processes import script
 
 from data_utils.config import override_config
+from models.backbone import build_detector
 
 
 @pytest.fixture
@@ -33,6 +35,43 @@ def test_dry_run_says_what_it_would_train_on_and_writes_nothing(config_file: Pat
     for part in ("tiny, split 1", "train ", "light on layers 4-8", "0.1 L_SR + 7.5 L_bbox", "nothing was trained"):
         assert part in done.stdout
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("--weights", "gone.pt"), "gone.pt: no such file"),
+        (("--weights", "empty.pt"), "empty.pt: not a PyTorch weights file"),
+        (("--weights", "prefixed.pt"), "unknown prefix 'net.'"),
+        (("--weights", "other.pt"), "other.pt: weights of another architecture"),
+        (("pretrain=other.pt",), "other.pt: weights of another architecture"),
+        (("stages.branch=other.pt",), "other.pt: not an SRE-YOLO checkpoint"),
+        (("model.detector=yolov8q",), "model.detector = 'yolov8q': not a detector"),
+        (("sr_layers=[4,80]",), "layer 80"),
+        (("optim.freeze=99",), "optim.freeze = 99"),
+        (("--device", "cuda:77"), "--device cuda:77"),
+    ],
+)
+def test_dry_run_refuses_what_the_run_would_refuse(
+    config_file: Path, tmp_path: Path, settings: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "empty.pt").touch()
+    state = build_detector("yolov8n", 1).state_dict()
+    torch.save({f"net.{name}": tensor for name, tensor in state.items()}, tmp_path / "prefixed.pt")
+    torch.save({"a.weight": torch.ones(2)}, tmp_path / "other.pt")
+    done = script("train.py", "--config", str(config_file), "--dry-run", *settings, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_dry_run_opens_fitting_weights_and_goes_on_without_what_a_run_would_fetch(
+    config_file: Path, tmp_path: Path
+) -> None:
+    torch.save(build_detector("yolov8n", 80).state_dict(), tmp_path / "w.pt")
+    for settings in (("--weights", "w.pt"), ("pretrain=coco", f"run.weights_dir='{tmp_path / 'none'}'")):
+        done = script("train.py", "--config", str(config_file), "--dry-run", *settings, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 def test_dry_run_on_a_fresh_clone_names_both_ways_on(tmp_path: Path) -> None:
@@ -79,7 +118,8 @@ def test_a_run_is_not_resumed_on_lists_that_leak(tiny_prepared: PreparedSet, tmp
     done = script("train.py", "--resume", str(tmp_path), "--dry-run")
     assert done.returncode == 2
     assert "shared patients" in done.stderr
-    assert script("train.py", "--resume", str(tmp_path), "--dry-run", "--skip-audit").returncode == 0
+    done = script("train.py", "--resume", str(tmp_path), "--dry-run", "--skip-audit")
+    assert "holds no checkpoint to resume from" in done.stderr  # the lists no longer stop it
 
 
 @pytest.mark.integration

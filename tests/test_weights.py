@@ -267,3 +267,59 @@ def test_a_torchscript_file_is_named_as_such(tmp_path: Path, recwarn: pytest.War
     with pytest.raises(InputError, match=r"a\.pt: a TorchScript file, no checkpoint"):
         read_checkpoint(path)
     assert not recwarn
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module.", "model.module._orig_mod.model.",
+     "module.backbone.detector.", "model.backbone.detector._orig_mod."],
+)  # fmt: skip
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "ema", "model_state"])
+def test_names_under_wrappers_are_the_detectors(tmp_path: Path, prefix: str, key: str | None) -> None:
+    source, target = build_detector("yolov8n", 1), build_detector("yolov8n", 1)
+    state: Any = {prefix + name: tensor for name, tensor in source.state_dict().items()}
+    state["n_averaged"] = torch.tensor(3)
+    torch.save(state if key is None else {key: state, "epoch": 3}, tmp_path / "w.pt")
+    assert not load_pretrained(target, tmp_path / "w.pt").not_taken
+    assert all(torch.equal(target.state_dict()[name], tensor) for name, tensor in source.state_dict().items())
+
+
+def test_names_of_a_bare_sequential_and_of_a_wrapper_inside_fit_too(tmp_path: Path) -> None:
+    detector = build_detector("yolov8n", 1)
+    for inside in ("", "model.module.", "model._orig_mod."):
+        state = {inside + name.removeprefix("model."): tensor for name, tensor in detector.state_dict().items()}
+        torch.save(state, tmp_path / "w.pt")
+        assert not load_pretrained(detector, tmp_path / "w.pt").not_taken
+
+
+@pytest.mark.parametrize("prefix", ["net.", "module.student.", "detector.model."])
+def test_an_unknown_prefix_is_named(tmp_path: Path, prefix: str) -> None:
+    detector = build_detector("yolov8n", 1)
+    torch.save({prefix + name: tensor for name, tensor in detector.state_dict().items()}, tmp_path / "w.pt")
+    named = prefix.removeprefix("module.").removesuffix("model.")
+    with pytest.raises(InputError, match=rf"w\.pt: .*unknown prefix '{named}'"):
+        load_pretrained(detector, tmp_path / "w.pt")
+
+
+def test_one_tensor_under_two_wrappers_is_a_question(tmp_path: Path) -> None:
+    state = build_detector("yolov8n", 1).state_dict()
+    torch.save({**state, **{f"module.{name}": tensor + 1 for name, tensor in state.items()}}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"model\.0\.conv\.weight and module\.model\.0\.conv\.weight"):
+        load_pretrained(build_detector("yolov8n", 1), tmp_path / "w.pt")
+
+
+def test_a_checkpoint_saved_from_a_wrapped_model_loads(tmp_path: Path, model: SREYOLO, config: Config) -> None:
+    state = {f"module._orig_mod.{name}": tensor for name, tensor in model.state_dict().items()}
+    write_checkpoint(tmp_path / "w.pt", {"config": config.model_dump(mode="json"), "model": state})
+    loaded, _, _ = load_model(tmp_path / "w.pt")
+    assert torch.equal(next(loaded.parameters()), next(model.parameters()))
+
+
+def test_the_official_weights_load_under_wrappers(tmp_path: Path) -> None:
+    official = Path(__file__).parents[2] / "shared/data/coco_yolov8n/yolov8n.pt"
+    if not official.is_file():
+        pytest.skip("the shared data are not here")
+    state = torch.load(official, weights_only=True)
+    torch.save({"ema": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "w.pt")
+    for path in (official, tmp_path / "w.pt"):
+        assert load_pretrained(build_detector("yolov8n", 80), path).not_taken == {}

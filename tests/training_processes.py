@@ -156,18 +156,20 @@ def _put_back(before: Path, run_dir: Path) -> None:
             (run_dir / path.name).write_bytes(content)
 
 
-def script(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def script(name: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a script of the repository's root with these arguments, in a process that need not import torch anew."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder, "out"), Path(folder, "err")]
-        code = ended(start(run_script, name, arguments, *outputs))
+        code = ended(start(run_script, name, arguments, *outputs, cwd))
         return subprocess.CompletedProcess([name, *arguments], code or 0, *(path.read_text() for path in outputs))
 
 
-def run_script(name: str, arguments: tuple[str, ...], out: Path, err: Path) -> None:
+def run_script(name: str, arguments: tuple[str, ...], out: Path, err: Path, cwd: Path | None) -> None:
     """Be `python NAME ARGUMENTS` in this process, its output appended to the files `out` and `err`."""
     for number, path in enumerate((out, err), start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    if cwd is not None:
+        os.chdir(cwd)
     sys.argv = [name, *arguments]
     importlib.import_module("data_utils.errors").run_command(importlib.import_module(name.removesuffix(".py")).main)
 

@@ -12,13 +12,16 @@ from typing import Any
 from data_utils.ablation_files import FOLDER, NUMBERS, read_plan, read_result
 from data_utils.ablation_registry import AblationRun, check_name
 from data_utils.atomic import write_csv, write_text
-from data_utils.config import load_config
+from data_utils.config import config_hash, load_config
 from training.ablation_job import Outcome, is_done, noted, perform, standing
 from training.ablation_plan import Asked, Job, Plan, job_key, refuse_other_settings, with_earlier_seeds
-from training.dry_run import absent_weights
+from training.dry_run import absent_weights, refusal
 
 SUMMARY_COLUMNS = ("name", "group", "tables", "overrides", "paper_ap50", "ap50", "ap50_sd", "seeds", "fps", "gflops",
                    "epochs_trained", "state")  # fmt: skip
+# The settings that say which model a run builds and from which weights.
+_OF_THE_MODEL = {"model", "pretrain", "stages", "sr_layers", "sr_decoder", "sr_resblocks", "imgsz_lr", "imgsz_hr",
+                 "c1", "optim"}  # fmt: skip
 
 
 def run_ablation(
@@ -120,6 +123,7 @@ def describe(registry: Mapping[str, AblationRun], plan: Plan, asked: Asked) -> s
     """Return the table of runs for the terminal: name, tables, published AP50, overrides, and what is missing."""
     width = max(map(len, plan.cells))
     lines = [f"{'run':<{width}}  tables      paper AP50  overrides"]
+    refused: dict[str, str | None] = {}  # many runs are of one model
     for name, by_seed in plan.cells.items():
         run, job = registry[name], next(iter(by_seed.values()))
         published = f"{run.paper['ap50']:.2f}" if "ap50" in run.paper else "-"
@@ -128,7 +132,12 @@ def describe(registry: Mapping[str, AblationRun], plan: Plan, asked: Asked) -> s
         same = f"run {job.name}, of the same settings" if job.name != name else None
         config, is_changed = job.config(), (run.epochs_times, run.input_times) != (1, 1)
         trained = f"{config.epochs} epochs at {config.imgsz_lr} px" if is_changed else None
-        remarks = {"needs": job.needs or absent_weights(config), "is": same, "trained": trained, "note": run.note}
+        model = config_hash(config.model_dump(mode="json", include=_OF_THE_MODEL))
+        if model not in refused:
+            refused[model] = refusal(config)
+        needs = job.needs or absent_weights(config)
+        remarks = {"needs": needs, "refused": None if needs else refused[model], "is": same, "trained": trained,
+                   "note": run.note}  # fmt: skip
         lines += [f"{'':<{width}}  {label}: {text}" for label, text in remarks.items() if text]
     seeds = ", ".join(map(str, asked.seeds))
     trainings = f"{len(plan.jobs)} trainings of their own (seeds {seeds}; {asked.epochs} epochs)"

@@ -1,4 +1,4 @@
-"""What a run would train on, told without importing torch or touching anything."""
+"""What a run would train on, told without importing torch; and whether its model and weights would be refused."""
 
 from __future__ import annotations
 
@@ -61,6 +61,43 @@ def _lacks(stage: Stage) -> str | None:
             require_prepared(stage.config.dataset, stage.split, stage.config_path)
         except InputError as error:
             return str(error)
+    return None
+
+
+def rehearse(
+    config: Config, weights: str | None, device: str, resume: Path | None = None, *, anew: bool = False
+) -> None:
+    """Raise what a run of these settings would raise of its detector, first weights and device; nothing is written.
+
+    resume: the run that would go on, with its own weights; anew: also a finished one (`--accept-changes`).
+    """
+    from models.compilation import require_compiler
+    from models.precision import pick_precision
+    from models.sre_yolo import SREYOLO
+    from models.weights import load_state, pick_device
+    from training.checkpoint import newest_checkpoint
+    from training.open_run import refuse_finished
+    from training.pretrain import initialise
+
+    chosen = pick_device(device)
+    pick_precision(config.run.precision, chosen, training=True)
+    if config.run.compile:
+        require_compiler(chosen)
+    model = SREYOLO(config)
+    if resume is None:
+        initialise(model, config, weights, rehearsal=True)
+        return
+    refuse_finished(resume, anew)
+    path, checkpoint = newest_checkpoint(resume)
+    load_state(model, checkpoint["model"], str(path))
+
+
+def refusal(config: Config) -> str | None:
+    """Return, in one line, why a run's detector or first weights would be refused, or None."""
+    try:
+        rehearse(config, None, "cpu")
+    except InputError as error:
+        return str(error)
     return None
 
 

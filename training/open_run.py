@@ -69,9 +69,9 @@ def _new(loop: Any) -> tuple[Path, None, str, list[str]]:
 
 
 def _reopened(loop: Any, run_dir: Path, accept_changes: bool) -> tuple[Path, dict[str, Any], str, list[str]]:
-    _refuse_finished(run_dir, accept_changes)
+    refuse_finished(run_dir, accept_changes)
     loop.lock = RunLock(run_dir)
-    _refuse_finished(run_dir, accept_changes)  # it may have ended while it held the lock
+    refuse_finished(run_dir, accept_changes)  # it may have ended while it held the lock
     finish_save(run_dir)
     path, checkpoint = newest_checkpoint(run_dir)
     check_task(checkpoint, loop.task, str(path))
@@ -102,7 +102,8 @@ def _note(loop: Any, checkpoint: Mapping[str, Any], changes: list[str]) -> None:
     write_settings(loop.run_dir, loop.config)
 
 
-def _refuse_finished(run_dir: Path, accept_changes: bool) -> None:
+def refuse_finished(run_dir: Path, accept_changes: bool) -> None:
+    """Raise InputError for a run that is finished, unless `accept_changes` says that it may train on."""
     if is_finished(run_dir) and not accept_changes:
         raise InputError(
             f"{run_dir}: this run is finished; nothing to resume. More epochs: --resume {_quoted(run_dir)} epochs=N "

@@ -97,9 +97,6 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
 
     def _initialise(self, model: SREYOLO, weights: str | None) -> str:
         self._initialised = initialise(model, self.config, weights)
-        freeze, n_layers = self.config.optim.freeze, len(model.backbone.layers)
-        if freeze > n_layers or (freeze == n_layers and model.sr_branch is None):
-            raise InputError(f"optim.freeze = {freeze}: of {n_layers} detector layers none would learn; freeze fewer")
         self._refuse_a_single_cell(model)
         return str(self._initialised)
 
