@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,7 +24,7 @@ from data_utils.imaging.images import DecodedImage, read_bgr, write_image
 from data_utils.stop import StopSignal
 from data_utils.types import Detections
 from deployment.camera import CameraReader
-from deployment.detection_files import DetectionFiles, unused_path
+from deployment.detection_files import DetectionFiles, OutputStems
 from deployment.draw import draw_detections
 from deployment.pipeline import Behind, overlapped
 from deployment.run_parts import RunOptions, RunParts
@@ -70,6 +71,7 @@ class InferenceRun:
         After Ctrl-C or SIGTERM the file at hand is finished, then InterruptedRun is raised.
         """
         self._warm_up()
+        self._shared = replace(self._shared, stems=OutputStems(sources.images, sources.videos, sources.root))
         if sources.ignored:
             self.summary.counts["files that are neither image nor video"] += sources.ignored
         try:
@@ -157,11 +159,13 @@ class InferenceRun:
         self._display(bgr, wait_ms=0)
 
     def _write_image(self, path: Path, bgr: NDArray[np.uint8], record: FrameRecord, folder: Path) -> None:
+        ending = path.suffix.lower() if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
+        stem = self._shared.stems.of_picture(self.out_dir, folder, path.stem, ending)
+        target = None if self.out_dir is None else self.out_dir / folder / f"{stem}{ending}"
         if self.files is not None:
-            self.files.write(record, path.stem, folder)
-        if self.out_dir is not None:
-            ending = path.suffix.lower() if path.suffix.lower() in (".jpg", ".jpeg") else ".png"
-            target = unused_path(self.out_dir / folder, path.stem, ending)
+            self.files.write(record, stem, folder, target)
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
             write_image(target, bgr, JPEG_QUALITY)
             self.summary.outputs.append(target)
 

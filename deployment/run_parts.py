@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data_utils.errors import InputError
 from data_utils.types import Detections
 from data_utils.videos.video_decoding import usable_rate
-from deployment.detection_files import DetectionFiles
+from deployment.detection_files import DetectionFiles, OutputStems
 from deployment.run_summary import RunSummary
 from deployment.tracking import AlertRule
 from models.predictor import Predictor
@@ -43,13 +43,17 @@ class RunOptions:
 
 @dataclass(frozen=True, eq=False)
 class RunParts:
-    """A run's parts. out_dir: of annotated copies, or None; files: of detections as text, or None."""
+    """A run's parts. out_dir: of annotated copies, or None; files: of detections as text, or None.
+
+    stems: those of what is written, given as each picture or video comes.
+    """
 
     predictor: Predictor
     options: RunOptions
     out_dir: Path | None
     files: DetectionFiles | None
     summary: RunSummary
+    stems: OutputStems = field(default_factory=OutputStems)
 
     @property
     def conf(self) -> float:

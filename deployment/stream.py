@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data_utils.types import Detections
 from deployment.camera import CameraReader
-from deployment.detection_files import unused_path
+from deployment.detection_files import FRAME_NUMBER
 from deployment.draw import draw_detections, draw_fps
 from deployment.pipeline import Behind
 from deployment.run_parts import RunParts
@@ -27,7 +27,10 @@ class AnnotatedStream:
     def __init__(
         self, run: RunParts, reader: VideoReader | CameraReader, source: str, name: str, folder: Path
     ) -> None:
-        self.run, self.reader, self.source, self.name, self.folder = run, reader, source, name, folder
+        self.run, self.reader, self.source, self.folder = run, reader, source, folder
+        text = run.files is not None and run.files.labels_dir is not None
+        self.stem = run.stems.of_video(run.out_dir, folder, name, with_text=text)
+        self.target = None if run.out_dir is None else run.out_dir / folder / f"{self.stem}.mp4"
         rule = run.options.track
         self.tracker = Tracker(run.conf, rule) if rule is not None else None
         self.writer: VideoWriter | None = None
@@ -53,9 +56,10 @@ class AnnotatedStream:
         draw_detections(frame.bgr, chosen, self.run.predictor.backend.names, tracks)
         draw_fps(frame.bgr, self._fps())
         if files is not None and result is not None:
-            behind.do(lambda: files.write(record, f"{self.name}_{record.frame:06d}", self.folder))
-        if self.run.out_dir is not None:
-            self.writer = self.writer or self._new_writer(frame.bgr, self.run.out_dir)
+            stem = self.stem + FRAME_NUMBER.format(record.frame)
+            behind.do(lambda: files.write(record, stem, self.folder, self.target))
+        if self.target is not None:
+            self.writer = self.writer or self._new_writer(frame.bgr, self.target)
             writer = self.writer
             behind.do(lambda: writer.write(frame.bgr, frame.pts))
 
@@ -82,8 +86,8 @@ class AnnotatedStream:
         self.shown_fps = FPS_MEMORY * self.shown_fps + (1 - FPS_MEMORY) * fps if self.shown_fps else fps
         return self.shown_fps
 
-    def _new_writer(self, bgr: NDArray[np.uint8], out_dir: Path) -> VideoWriter:
-        target = unused_path(out_dir / self.folder, self.name, ".mp4")
+    def _new_writer(self, bgr: NDArray[np.uint8], target: Path) -> VideoWriter:
+        target.parent.mkdir(parents=True, exist_ok=True)
         reader = self.reader
         size = (bgr.shape[1], bgr.shape[0])
         return VideoWriter(target, size, reader.frame_rate, reader.time_base, reader.pixel_aspect)

@@ -2,8 +2,8 @@
 
 A line: {"source": "a.mp4", "frame": 12, "seconds": 0.48, "width": 1280, "height": 720, "detections": [{"class": 0,
 "name": "lesion", "score": 0.87, "box": [x1, y1, x2, y2], "track": 3, "alert": true}]}. Boxes are corners in pixels of
-the frame; "seconds" is null for an image; "track" and "alert" are there with `--track` alone. A frame without
-detections has its line, too: it was looked at.
+the frame; "seconds" is null for an image; "track" and "alert" are there with `--track` alone. "outputs" names what else
+was written of the frame: its annotated copy, its text file. A frame without detections has its line, too.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class FrameRecord:
         return [True] * len(self.detections) if self.alerts is None else list(self.alerts)
 
 
-def record_line(record: FrameRecord, names: Sequence[str]) -> str:
-    """Return the record as one line of JSON."""
+def record_line(record: FrameRecord, names: Sequence[str], outputs: Sequence[str] = ()) -> str:
+    """Return the record as one line of JSON; outputs: the other files written of this frame."""
     found = record.detections
     listed: list[dict[str, Any]] = []
     for k in range(len(found)):
@@ -58,7 +58,7 @@ def record_line(record: FrameRecord, names: Sequence[str]) -> str:
             listed[-1] |= {"track": record.tracks[k], "alert": record.alerts[k]}
     head = {"source": record.source, "frame": record.frame, "seconds": record.seconds,
             "width": record.size[0], "height": record.size[1]}  # fmt: skip
-    return json.dumps({**head, "detections": listed}, ensure_ascii=False)
+    return json.dumps({**head, "detections": listed, "outputs": list(outputs)}, ensure_ascii=False)
 
 
 def read_records(path: Path) -> list[FrameRecord]:

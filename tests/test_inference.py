@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import signal
 from collections.abc import Callable
@@ -57,8 +58,51 @@ def test_a_folder_keeps_its_shape_and_earlier_results_are_kept(tmp_path: Path):
     for _ in range(2):
         InferenceRun(predictor(), out).run(find_sources(str(folder), out))
     written = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
-    assert written == {"a.png", "a_2.png", "a_3.png", "a_4.png", "a.jpg", "a_2.jpg", "sub dir é/a.jpg",
-                       "sub dir é/a_2.jpg"}  # fmt: skip
+    assert len(written) == 8  # three pictures of one stem, and one of it in another folder, twice
+    assert {"a.png", "a_2.jpg", "a_3.png", "sub dir é/a.jpg", "sub dir é/a_2.jpg"} < written
+
+
+def test_all_that_is_written_of_a_picture_has_one_stem_and_its_line_names_it(tmp_path: Path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    names = ["x.bmp", "x.jpg", "x.png", "X.tif", "x_2.png", "sub/x.png", "sub/x.jpg"]
+    for k, name in enumerate(names):
+        write_picture(folder / name, width=120 + k)
+    for run in range(2):
+        files = DetectionFiles(out, ("lesion",), text=True, json=True)
+        InferenceRun(predictor(), out, files=files).run(find_sources(str(folder), out))
+        assert files.json_path is not None
+        assert files.labels_dir is not None
+        lines = [json.loads(line) for line in files.json_path.read_text(encoding="utf-8").splitlines()]
+        assert len(lines) == len(names)
+        stems = set()
+        for line in lines:
+            picture, text = map(Path, line["outputs"])
+            assert picture.relative_to(out).with_suffix("") == text.relative_to(files.labels_dir).with_suffix("")
+            written = cv2.imread(str(picture))
+            assert written is not None
+            assert written.shape[1] == line["width"]  # of this very source
+            stems.add(str(picture.relative_to(out).with_suffix("")).lower())
+        assert len(stems) == len(names)
+        if not run:
+            (own,) = (line for line in lines if line["source"].endswith("x_2.png"))
+            assert Path(own["outputs"][0]).name == "x_2.png"  # a name of its own is not taken from it
+
+
+def test_frames_of_two_videos_of_one_name_and_a_picture_like_one_stay_apart(tmp_path: Path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("v.mp4", "v.mkv"):
+        make_video(folder / name)
+    write_picture(folder / "v_000001.png")
+    files = DetectionFiles(out, ("lesion",), text=True, json=True)
+    InferenceRun(predictor(), out, files=files).run(find_sources(str(folder), out))
+    assert files.json_path is not None
+    lines = [json.loads(line) for line in files.json_path.read_text().splitlines()]
+    texts = [line["outputs"][1] for line in lines]
+    assert len(set(texts)) == len(lines) > 3
+    for line in lines[1:]:
+        copy, text = map(Path, line["outputs"])
+        assert text.stem == f"{copy.stem}_{line['frame']:06d}"
 
 
 def test_results_beside_the_source_never_take_its_name(tmp_path: Path):
