@@ -26,6 +26,7 @@ from data_utils.types import Detections
 from deployment.camera import CameraReader
 from deployment.detection_files import DetectionFiles, OutputStems
 from deployment.draw import draw_detections
+from deployment.network import NetworkReader
 from deployment.pipeline import Behind, overlapped
 from deployment.run_parts import RunOptions, RunParts
 from deployment.run_summary import RunSummary
@@ -82,6 +83,9 @@ class InferenceRun:
                 if sources.camera is not None:
                     with CameraReader(sources.camera) as reader:
                         self._stream(reader, reader.name, reader.name, Path())
+                if sources.stream is not None:
+                    with NetworkReader(sources.stream, lambda: self._ended) as reader:
+                        self._stream(reader, reader.source, reader.name, Path())
         finally:
             if self.files is not None:
                 self.files.close()
@@ -135,7 +139,7 @@ class InferenceRun:
             return None if isinstance(item[1], InputError) else self._shared.detect(item[1].bgr)
 
         found_in = overlapped(_decoded(sources.images), detect, self.predictor.backend.parallel)
-        bar = tqdm(total=len(sources.images), unit="image", disable=len(sources.images) < 2)
+        bar = tqdm(total=len(sources.images), unit="image", disable=len(sources.images) < 2 or None)
         writing = Behind(WAITING_WRITES)
         with self._clock(), closing(found_in), bar, writing as behind:  # pyright: ignore[reportArgumentType]
             for (path, decoded), result in found_in:
@@ -169,11 +173,11 @@ class InferenceRun:
             write_image(target, bgr, JPEG_QUALITY)
             self.summary.outputs.append(target)
 
-    def _stream(self, reader: VideoReader | CameraReader, source: str, name: str, folder: Path) -> None:
+    def _stream(self, reader: VideoReader | CameraReader | NetworkReader, source: str, name: str, folder: Path) -> None:
         """Annotate frame by frame; the file is finished whatever ends the loop."""
         stream = AnnotatedStream(self._shared, reader, source, name, folder)
         found_in = overlapped(reader, stream.detect, self.predictor.backend.parallel)
-        bar = tqdm(total=reader.n_frames, unit="frame", desc=name)
+        bar = tqdm(total=reader.n_frames, unit="frame", desc=name, disable=None)
         try:
             with self._clock():
                 with closing(found_in), bar, Behind(WAITING_WRITES) as behind:  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""What `infer.py --source` may name: an image, a video, a folder, a glob pattern, or a camera's number."""
+"""What `infer.py --source` may name: an image, a video, a folder, a glob pattern, a camera's number, an address."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from data_utils.errors import InputError
 from data_utils.imaging.images import IMAGE_SUFFIXES
 from data_utils.videos.video_decoding import VIDEO_SUFFIXES
 from data_utils.visible_files import is_hidden_below, visible_files
+from deployment.network import is_address
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Files to run on, in order, and below which folder they were found; or a camera. ignored: files of other kinds."""
+    """Files to run on, in order, and below which folder they were found; or a camera, or a stream's address.
+
+    ignored: files of other kinds.
+    """
 
     root: Path
     images: tuple[Path, ...] = ()
     videos: tuple[Path, ...] = ()
     camera: int | None = None
+    stream: str | None = None
     ignored: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come in their own time, not as fast as they are read."""
+        return self.camera is not None or self.stream is not None
 
 
 def find_sources(source: str, results: Path | None = None) -> Sources:
@@ -30,6 +40,8 @@ def find_sources(source: str, results: Path | None = None) -> Sources:
     """
     if not source:
         raise InputError("--source is empty; name an image, a video, a folder, a pattern or a camera's number")
+    if is_address(source):
+        return Sources(Path(), stream=source)
     path = Path(source)
     if path.is_dir():
         found = visible_files(path)
@@ -44,7 +56,8 @@ def find_sources(source: str, results: Path | None = None) -> Sources:
     if glob.has_magic(source):
         found = [Path(name) for name in sorted(glob.glob(source, recursive=True)) if Path(name).is_file()]
         return _sorted_out(_fixed_part(source), found, source, results)
-    raise InputError(f"--source {source}: no such file or folder, no pattern that matches, no camera number")
+    raise InputError(f"--source {source}: no such file or folder, no pattern that matches, no camera number, no "
+                     "address such as rtsp://HOST/PATH")
 
 
 def _sorted_out(root: Path, found: list[Path], source: str, results: Path | None) -> Sources:

@@ -12,6 +12,7 @@ from data_utils.types import Detections
 from deployment.camera import CameraReader
 from deployment.detection_files import FRAME_NUMBER
 from deployment.draw import draw_detections, draw_fps
+from deployment.network import NetworkReader
 from deployment.pipeline import Behind
 from deployment.run_parts import RunParts
 from deployment.tracking import Tracker
@@ -25,7 +26,7 @@ class AnnotatedStream:
     """One video or camera of a run: what its frames share. Frames come in order, but for `detect`."""
 
     def __init__(
-        self, run: RunParts, reader: VideoReader | CameraReader, source: str, name: str, folder: Path
+        self, run: RunParts, reader: VideoReader | CameraReader | NetworkReader, source: str, name: str, folder: Path
     ) -> None:
         self.run, self.reader, self.source, self.folder = run, reader, source, folder
         text = run.files is not None and run.files.labels_dir is not None

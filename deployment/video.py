@@ -27,7 +27,9 @@ from data_utils.videos.video_decoding import (
     estimated_frames,
     failure_reason,
     file_name,
+    has_own_times,
     open_video,
+    untimed_note,
     usable_rate,
 )
 
@@ -64,7 +66,8 @@ class VideoReader:
         self.counts: Counter[str] = Counter()
         self._container, self._stream = open_video(path)
         stated = usable_rate(self._stream.average_rate)
-        self.even = fps is not None or stated is None or not self._stream.time_base
+        self._untimed = fps is None and stated is not None and not has_own_times(self._container, self._stream)
+        self.even = fps is not None or stated is None or self._untimed or not self._stream.time_base
         self.frame_rate = usable_rate(fps) or stated or DEFAULT_FPS
         self.time_base = 1 / self.frame_rate if self.even else Fraction(self._stream.time_base)
         self.pixel_aspect = Fraction(self._stream.sample_aspect_ratio or 1)
@@ -94,6 +97,8 @@ class VideoReader:
         if size is None:
             failed = "".join(f"; {what}: {count}" for what, count in self.counts.items())
             raise InputError(f"{self.path}: no frame could be decoded{failed}")
+        if self._untimed:
+            self.counts[untimed_note(self.frame_rate)] = index + 1
         if index + 1 < self._stream.frames:
             self.counts["frames the header promised, but the file does not hold"] = self._stream.frames - index - 1
 

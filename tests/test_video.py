@@ -14,6 +14,7 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from data_utils.errors import InputError
+from data_utils.videos.video_frames import StillReader
 from deployment.video import DEFAULT_FPS, VideoFrame, VideoReader, VideoWriter
 
 N_FRAMES = 20
@@ -274,3 +275,28 @@ def test_a_file_without_a_frame_is_not_left_behind(tmp_path: Path):
         pass
     assert not writer.finished
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("b_frames", [0, 3])
+@pytest.mark.parametrize("name", ["clip.avi", "clip.h264"])
+def test_frames_without_times_of_their_own_take_the_stated_rate(tmp_path: Path, name: str, b_frames: int):
+    n_frames = 40
+    with av.open(str(tmp_path / name), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.max_b_frames = b_frames
+        for index in range(n_frames):
+            picture = np.full((48, 64, 3), 5 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+    with VideoReader(tmp_path / name) as reader:
+        frames = list(reader)
+    assert [round(float(frame.pts * reader.time_base) * 25, 6) for frame in frames] == list(range(n_frames))
+    levels = [int(frame.bgr.mean()) for frame in frames]
+    assert levels == sorted(levels)
+    assert [count for what, count in reader.counts.items() if "--fps" in what and "25" in what] == [n_frames]
+    with StillReader(tmp_path / name, 0.04) as stills:
+        assert [still.index for still in stills] == list(range(n_frames))
+    with VideoReader(tmp_path / name, fps=10) as reader:
+        assert [round(float(frame.pts * reader.time_base) * 10, 6) for frame in reader] == list(range(n_frames))
+        assert not reader.counts

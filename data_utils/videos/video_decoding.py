@@ -25,6 +25,8 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".h264"}
 )
 LISTS_OF_FILES = frozenset({"concat", "hls", "dash", "imf", "sdp"})  # text, whatever its ending, that opens other files
+NO_TIMESTAMPS = 0x80  # FFmpeg's AVFMT_NOTIMESTAMPS
+REORDERED_IN_AVI = frozenset({"h264", "hevc", "vc1", "wmv3", "av1", "vvc"})
 MAX_FPS = 1000  # frames per second; more, stated or by timestamps, is a damaged header
 ROUND_TO_NEAREST = Interpolation.BILINEAR | Interpolation.ACCURATE_RND  # FFmpeg's default darkens by up to 5 levels
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -81,6 +83,22 @@ def decoded_frames(
             if broken:
                 counts["damaged frames left out"] += 1
             yield None if broken else frame
+
+
+def has_own_times(container: Any, stream: Any) -> bool:
+    """Say whether the file states when each frame is shown.
+
+    Raw streams do not. AVI numbers packets as they are decoded; of H.264 and its kin, where frames are decoded in
+    another order than shown, the times that FFmpeg makes of that run back and forth.
+    """
+    if container.format.flags & NO_TIMESTAMPS:
+        return False
+    return container.format.name != "avi" or stream.codec_context.name not in REORDERED_IN_AVI
+
+
+def untimed_note(rate: Fraction) -> str:
+    """Return what is counted of frames that take a rate for want of times of their own."""
+    return f"frames without times of their own, at the stated {float(rate):g} a second (--fps N for another rate)"
 
 
 def estimated_frames(container: Any, stream: Any, rate: Fraction) -> int | None:

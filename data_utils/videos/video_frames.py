@@ -26,7 +26,9 @@ from data_utils.videos.video_decoding import (
     decoded_frames,
     estimated_frames,
     file_name,
+    has_own_times,
     open_video,
+    untimed_note,
     usable_rate,
 )
 
@@ -93,6 +95,7 @@ class StillReader:
     def _prepare(self, fps: float | None) -> None:
         self._given_rate = usable_rate(fps)
         self._rate = self._given_rate or usable_rate(self._stream.average_rate)
+        self._untimed = self._given_rate is None and not has_own_times(self._container, self._stream)
         if self._rate is None:
             self._rate = self._rate_by_timestamps()
             self.counts["no usable frame rate stated, went by the timestamps"] = 1
@@ -122,8 +125,8 @@ class StillReader:
         assert self._rate is not None
         if self._given_rate is not None:
             return index / self._given_rate
-        if frame.pts is None or not self._stream.time_base:
-            self.counts[f"frames without a timestamp, timed by {float(self._rate):g} frames a second"] += 1
+        if self._untimed or frame.pts is None or not self._stream.time_base:
+            self.counts[untimed_note(self._rate)] += 1
             return index / self._rate
         self._first_pts = frame.pts if self._first_pts is None else self._first_pts
         seconds = (frame.pts - self._first_pts) * Fraction(self._stream.time_base) + self._offset
