@@ -24,7 +24,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dynamic", action="store_true", help="any number of frames at once, not one (ONNX)")
     parser.add_argument("--simplify", action="store_true", help="simplify the ONNX graph (needs onnxslim)")
     parser.add_argument("--opset", type=int, default=17, help="ONNX operator set (default %(default)s)")
-    parser.add_argument("--conf", type=float, default=0.25, help="score threshold stored in the file (default 0.25)")
+    parser.add_argument("--conf", type=float, help="score threshold inside (default: chosen on validation, else 0.25)")
     parser.add_argument("--iou", type=float, default=0.45, help="NMS threshold stored in the file (default 0.45)")
     parser.add_argument("--split", type=int, default=1, help="split whose frames check and calibrate (default 1)")
     parser.add_argument("--frames", type=Path, help="folder of frames to check and calibrate on instead")

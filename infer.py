@@ -12,8 +12,8 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", required=True, help="checkpoint (.pt) or what export.py wrote (needs no torch)")
-    parser.add_argument("--source", required=True, help="image, video, folder, quoted pattern, or camera number")
-    parser.add_argument("--conf", type=float, help="lowest score shown (default: the file's, 0.25 for a checkpoint)")
+    parser.add_argument("--source", required=True, help="image, video, folder, quoted pattern, camera number or rtsp://...")
+    parser.add_argument("--conf", type=float, help="lowest score shown (default: chosen on validation, else 0.25)")
     parser.add_argument("--iou", type=float, help="IoU above which boxes merge (default: the file's, else 0.45)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
     parser.add_argument("--backend", default="auto", help="auto (by ending), torch, onnx, openvino or torchscript")
@@ -40,16 +40,19 @@ def main() -> None:
 
     limit_spinning()  # before torch is imported, should it be: decoding and encoding want the cores, too
     from deployment.inference import InferenceRun
-    from deployment.run_setup import describe_backend, open_files, open_predictor, run_options
+    from deployment.run_setup import describe_backend, describe_threshold, open_files, open_predictor, run_options
     from deployment.sources import find_sources
 
     out_dir = Path(arguments.out)
     sources = find_sources(arguments.source, out_dir)
     options = run_options(arguments)
-    predictor, options = open_predictor(arguments, options, one_at_a_time=sources.camera is not None)
+    predictor, options = open_predictor(arguments, options, one_at_a_time=sources.is_live)
     saving = arguments.save or not (arguments.show or arguments.save_txt or arguments.save_json)
     files = open_files(arguments, out_dir, predictor.backend.names)
-    print(describe_backend(predictor.backend), flush=True)
+    print(describe_backend(predictor.backend))
+    if not saving and files is not None:
+        print("note                    no annotated copies are written; --save writes them, too")
+    print(describe_threshold(arguments, options, predictor.backend), flush=True)
     run = InferenceRun(predictor, out_dir if saving else None, options, files)
     print("\n".join(run.run(sources).lines()))
 

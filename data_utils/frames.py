@@ -207,7 +207,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show decoded frames and the time that is left; the yielded function takes (frames so far, frames or None)."""
     from tqdm import tqdm
 
-    with tqdm(desc=title, unit="frame", leave=False) as bar:
+    with tqdm(desc=title, unit="frame", leave=False, disable=None) as bar:
 
         def advance(n_decoded: int, n_frames: int | None) -> None:
             bar.total = n_frames

@@ -130,7 +130,7 @@ def _draw_all(
     size, n_frames = settings["size"], settings["n_frames"]
     plans = plan_frames(settings["n_patients"], n_frames, size, settings["seed"])
     draw = partial(_draw_to_files, out_dir)
-    bar = partial(tqdm, total=n_frames, desc="drawing", unit="frame", disable=not progress)
+    bar = partial(tqdm, total=n_frames, desc="drawing", unit="frame", disable=not progress or None)
     workers = workers or available_cores()
     if workers == 1 or n_frames * size * size < SERIAL_PIXELS:
         return plans, list(bar(map(draw, plans)))

@@ -48,7 +48,7 @@ from deployment.exporting.graph import InferenceGraph, NmsGraph
 from deployment.exporting.int8 import as_inputs, quantise_onnx, quantise_openvino
 from deployment.exporting.sample_frames import find_frames, read_frames, spread
 from deployment.runtimes.exported import ExportedBackend
-from deployment.runtimes.metadata import FORMAT
+from deployment.runtimes.metadata import FORMAT, chosen_conf
 from models.predictor import DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET, Predictor
 from models.weights import load_model
 
@@ -64,7 +64,8 @@ class ExportSettings:
     """What to write. Raises InputError for settings that do not go together.
 
     half: weights stored in float16. int8: eight bits, calibrated on `calib` training frames.
-    nms: suppression at `conf` and `iou` inside the graph. dynamic: any number of frames at once (ONNX).
+    conf: None for the score chosen on validation frames, else 0.25. nms: suppression at `conf` and `iou` inside the
+    graph. dynamic: any number of frames at once (ONNX).
     split: of the checkpoint's data set. frames: a folder of frames to use instead of its lists.
     """
 
@@ -76,7 +77,7 @@ class ExportSettings:
     dynamic: bool = False
     simplify: bool = False
     opset: int = 17
-    conf: float = DEFAULT_CONF
+    conf: float | None = None
     iou: float = DEFAULT_IOU
     split: int = 1
     frames: Path | None = None
@@ -96,7 +97,8 @@ class ExportSettings:
         }  # fmt: skip
         for reason in (reason for reason, is_so in refused.items() if is_so):
             raise InputError(reason)
-        Predictor(_NO_BACKEND, self.conf, self.iou)  # holds the thresholds to their range
+        conf = DEFAULT_CONF if self.conf is None else self.conf
+        Predictor(_NO_BACKEND, conf, self.iou)  # holds the thresholds to their range
 
     @property
     def ending(self) -> str:
@@ -143,6 +145,7 @@ class ExportReport:
             f"wrote    {self.path}",
             f"input    {INPUT_NAME}: float32 [B, 3, {side}, {side}], RGB / 255, plain resize",
             f"output   {OUTPUT_NAME}: float32 {output}",
+            f"conf     {float(self.metadata['conf']):g} ({self.metadata['conf_from']})",
             f"classes  {', '.join(json.loads(self.metadata['names']))}",
             f"use      python infer.py --weights {shlex.quote(str(self.path))} --source FRAME_OR_FOLDER_OR_VIDEO",
         ]
@@ -197,7 +200,8 @@ class _Export:
         model, self.config, meta = load_model(weights)
         self.side = self.config.imgsz_lr
         self.graph = InferenceGraph(model, self.side).eval()  # eval on the wrapper: the exporter restores its mode
-        self.metadata = _metadata(self.config, meta, settings)
+        self.conf, conf_from = chosen_conf(settings.conf, meta["threshold"])
+        self.metadata = {**_metadata(self.config, meta, settings), "conf": str(self.conf), "conf_from": conf_from}
         self.frames = find_frames(self.config, settings.split, "val", settings.frames)
         self.calibration = self._calibration() if settings.int8 else []
         self.reference = TorchBackend(weights, "cpu")
@@ -214,12 +218,12 @@ class _Export:
             check_ap50(*ap50, what)
         file = plain_backend
         if settings.nms:
-            graph = NmsGraph(self.graph, settings.conf, settings.iou, DEFAULT_MAX_DET).eval()
+            graph = NmsGraph(self.graph, self.conf, settings.iou, DEFAULT_MAX_DET).eval()
             file = self._written(path, graph, nms=True)
         agreement = None
         if self.frames:
             frames = read_frames(spread(self.frames, CHECK_FRAMES))
-            agreement = detections_agree(self.reference, file, frames, settings.conf, settings.iou)
+            agreement = detections_agree(self.reference, file, frames, self.conf, settings.iou)
             if not settings.int8:
                 limits = (HALF_BOX_PX, HALF_SCORE) if settings.half else (MAX_BOX_PX, MAX_SCORE)
                 check_agreement(agreement, what, *limits)
@@ -276,7 +280,6 @@ def _metadata(config: Config, meta: dict[str, Any], settings: ExportSettings) ->
         "precision": settings.precision,
         "normalisation": "RGB, value / 255, plain bilinear resize without letterbox",
         "box_unit": "input side",
-        "conf": str(settings.conf),
         "iou": str(settings.iou),
         "run": str(meta.get("run") or config.run.name or ""),
         "epoch": str(meta["epoch"]),

@@ -12,9 +12,10 @@ from deployment.backends import open_backend
 from deployment.detection_files import DetectionFiles
 from deployment.run_parts import RunOptions
 from deployment.runtimes.exported import ExportedBackend
+from deployment.runtimes.metadata import chosen_conf
 from deployment.runtimes.pytorch import TorchBackend
 from deployment.tracking import AlertRule, low_conf
-from models.predictor import DEFAULT_CONF, DEFAULT_IOU, Backend, Predictor
+from models.predictor import DEFAULT_IOU, Backend, Predictor
 
 
 def run_options(arguments: argparse.Namespace) -> RunOptions:
@@ -36,7 +37,7 @@ def open_predictor(
         precision=arguments.precision,
     )  # fmt: skip
     meta = backend.meta if isinstance(backend, ExportedBackend) else None
-    conf = arguments.conf if arguments.conf is not None else meta.conf if meta else DEFAULT_CONF
+    conf, _ = _conf(arguments, backend)
     iou = arguments.iou if arguments.iou is not None else meta.iou if meta else DEFAULT_IOU
     lowest = low_conf(conf) if options.track is not None else conf
     if meta is not None and meta.nms:
@@ -57,6 +58,17 @@ def describe_backend(backend: Backend) -> str:
         return f"backend                 {kind} on {backend.device}, {backend.number_format}"
     meta = backend.meta if isinstance(backend, ExportedBackend) else None
     return f"backend                 {kind}" + (f", {meta.precision} (as exported)" if meta else "")
+
+
+def describe_threshold(arguments: argparse.Namespace, options: RunOptions, backend: Backend) -> str:
+    """Return the line that says from which score on detections count, and where that comes from."""
+    return f"threshold               {options.conf:g} ({_conf(arguments, backend)[1]})"
+
+
+def _conf(arguments: argparse.Namespace, backend: Backend) -> tuple[float, str]:
+    if arguments.conf is None and isinstance(backend, ExportedBackend):
+        return backend.meta.conf, backend.meta.conf_from
+    return chosen_conf(arguments.conf, backend.threshold if isinstance(backend, TorchBackend) else None)
 
 
 def open_files(arguments: argparse.Namespace, out_dir: Path, names: Sequence[str]) -> DetectionFiles | None:

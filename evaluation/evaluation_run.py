@@ -24,7 +24,7 @@ from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
 from evaluation.stored_pass import LoadedModel, run_and_store
 from models.weights import load_model, pick_device
 
-CSV_COLUMNS = ("metric", "class", "value", "paper")
+CSV_COLUMNS = ("metric", "class", "value", "low", "high", "paper")
 
 
 @dataclass(frozen=True)

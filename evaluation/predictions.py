@@ -121,4 +121,4 @@ def _bar(loader: Iterable[Mapping[str, Any]], progress: bool) -> Any:
         return nullcontext(loader)
     from tqdm import tqdm
 
-    return tqdm(loader, desc="evaluating", unit="batch", leave=False)
+    return tqdm(loader, desc="evaluating", unit="batch", leave=False, disable=None)

@@ -111,11 +111,17 @@ def format_report(
 
 
 def csv_rows(metrics: Mapping[str, Any], paper: Mapping[str, float]) -> list[dict[str, object]]:
-    """Return one {"metric", "class", "value", "paper"} for each single value in `metrics`; undefined ones are empty."""
+    """Return one {"metric", "class", "value", "low", "high", "paper"} for each single value; undefined ones are empty.
+
+    low, high: the ends of its 95 % interval, where there is one.
+    """
+    intervals = metrics.get("intervals", {})
+    single = {key: value for key, value in metrics.items() if value is None or isinstance(value, (int, float, str))}
+    values = single | {key: interval["value"] for key, interval in intervals.items() if key not in single}
+    ends = {key: {"low": i["bca_low"], "high": i["bca_high"]} for key, i in intervals.items()}
     rows: list[dict[str, object]] = [
-        {"metric": key, "class": "all", "value": value, "paper": paper.get(key)}
-        for key, value in metrics.items()
-        if value is None or isinstance(value, (int, float, str))
+        {"metric": key, "class": "all", "value": value, "paper": paper.get(key), **ends.get(key, {})}
+        for key, value in values.items()
     ]
     for per_class in metrics["per_class"]:
         values = {key: value for key, value in per_class.items() if key != "name"}

@@ -145,7 +145,8 @@ def load_model(
     """Load a checkpoint's averaged weights (else its plain ones) into a model in eval mode.
 
     Returns the model, the config it was trained with (with `overrides` such as `dataset.processed=...` laid over) and a
-    dict with "epoch", "names", "run", "split" and "weights_sha256". Raises InputError for anything that is not a
+    dict with "epoch", "names", "run", "split", "weights_sha256" and "threshold": the score with the best F1 on the
+    validation frames, None where none was chosen. Raises InputError for anything that is not a
     checkpoint of ours, and when an override asks for another class count or architecture.
     """
     checkpoint = read_checkpoint(path)
@@ -160,8 +161,15 @@ def load_model(
         "weights_sha256": weights_hash(state),
         "run": checkpoint.get("run"),
         "split": checkpoint.get("split"),
+        "threshold": _threshold(checkpoint.get("threshold"), str(path)),
     }
     return model.to(device).eval(), config, meta
+
+
+def _threshold(value: Any, where: str) -> float | None:
+    if value is None or (isinstance(value, float) and 0 <= value <= 1):
+        return value
+    raise InputError(f"{where}: threshold = {str(value)[:40]!r}: not a score from 0 to 1; name another file")
 
 
 def checkpoint_config(checkpoint: Mapping[str, Any], where: str, overrides: Iterable[str] = ()) -> Config:

@@ -229,3 +229,53 @@ def test_a_failed_check_is_one_line_and_exit_code_1(
     assert len(errors) == 1
     assert "differs from PyTorch" in errors[0]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_threshold_chosen_on_validation_is_the_default_of_infer_and_of_exported_files(
+    checkpoint: Path, tmp_path: Path
+):
+    import torch
+
+    from deployment.export import ExportSettings, export_model
+    from models.weights import load_model
+
+    content = torch.load(checkpoint, weights_only=True)
+    chosen = tmp_path / "chosen.pt"
+    torch.save({**content, "threshold": 0.4321}, chosen)
+    picture = tmp_path / "a.png"
+    assert cv2.imwrite(str(picture), np.zeros((96, 96, 3), np.uint8))
+    assert load_model(chosen)[2]["threshold"] == 0.4321
+    assert load_model(checkpoint)[2]["threshold"] is None  # one of an earlier version
+    files = {"torch": chosen, "onnx": export_model(chosen, tmp_path / "chosen.onnx", ExportSettings()).path}
+    for weights in files.values():
+        run = ["--weights", str(weights), "--source", str(picture), "--out", str(tmp_path / "out")]
+        done = command("infer.py", *run, "--save-json")
+        assert done.returncode == 0, done.stderr
+        assert "threshold               0.4321 (best F1 on the validation frames)\n" in done.stdout
+        assert "no annotated copies are written; --save" in done.stdout
+        asked = command("infer.py", *run, "--conf", "0.6", "--save", "--save-json")
+        assert "threshold               0.6 (as asked for)\n" in asked.stdout
+        assert "no annotated copies" not in asked.stdout
+    old = command("infer.py", "--weights", str(checkpoint), "--source", str(picture), "--out", str(tmp_path / "out"))
+    assert "threshold               0.25 (the default)\n" in old.stdout
+    asked = export_model(chosen, tmp_path / "asked.onnx", ExportSettings(conf=0.3))
+    assert asked.metadata["conf"] == "0.3"
+
+
+@pytest.mark.parametrize("value", [7.0, "high", float("nan")])
+def test_a_threshold_that_is_no_score_is_refused(checkpoint: Path, tmp_path: Path, value: object):
+    import torch
+
+    from data_utils.errors import InputError
+    from models.weights import load_model
+
+    torch.save({**torch.load(checkpoint, weights_only=True), "threshold": value}, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"w\.pt: threshold = "):
+        load_model(tmp_path / "w.pt")
+
+
+def test_bars_are_silent_where_no_terminal_is(onnx_file: Path, tmp_path: Path):
+    make_video(tmp_path / "in.mp4")
+    where = ["--source", str(tmp_path / "in.mp4"), "--out", str(tmp_path)]
+    done = command("infer.py", "--weights", str(onnx_file), *where)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -94,3 +94,12 @@ def test_csv_has_a_line_for_each_number_and_class():
     assert by_key["ap50", "polyp"]["value"] is None
     assert by_key["size_reference", "all"]["value"] == "original"
     assert len(by_key) == len(rows)
+
+
+def test_csv_has_the_intervals_of_what_has_one_and_values_that_only_an_interval_gives():
+    ends = {"bca_low": 0.5, "bca_high": 0.9}
+    metrics = full_metrics() | {"intervals": {"ap50": {"value": 1.0, **ends}, "froc_mean": {"value": 0.7, **ends}}}
+    by_key = {(row["metric"], row["class"]): row for row in csv_rows(metrics, {})}
+    assert (by_key["ap50", "all"]["low"], by_key["ap50", "all"]["high"]) == (0.5, 0.9)
+    assert (by_key["froc_mean", "all"]["value"], by_key["froc_mean", "all"]["low"]) == (0.7, 0.5)
+    assert "low" not in by_key["n_boxes", "all"]

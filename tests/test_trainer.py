@@ -63,7 +63,9 @@ def test_a_run_leaves_what_it_promises(config: Config, capsys: pytest.CaptureFix
     model, its_config, meta = load_model(run_dir / "best.pt")
     assert its_config == config
     assert meta["epoch"] == result["best_epoch"]
-    expected = read_checkpoint(run_dir / "best.pt")["model"]
+    saved = read_checkpoint(run_dir / "best.pt")
+    expected = saved["model"]
+    assert saved["threshold"] is None or 0 < saved["threshold"] < 1  # None where no detection hit a lesion
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     weights, results = Path(config.run.weights_dir), Path(config.run.results_dir)
     assert (weights / "best_split1.pt").read_bytes() == (run_dir / "best.pt").read_bytes()

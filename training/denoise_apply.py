@@ -88,7 +88,7 @@ def denoise_prepared(
         texts = {path: _moved(path, prepared, out / "processed" / "lr" / "images") for path in prepared.lists}
         n_without_labels = 0
         pairs = list(zip(prepared.lr_paths, prepared.hr_paths, strict=True))
-        with StopSignal() as stop, tqdm(pairs, desc="denoising", unit="frame", disable=not progress) as bar:
+        with StopSignal() as stop, tqdm(pairs, desc="denoising", unit="frame", disable=not progress or None) as bar:
             for lr_path, hr_path in bar:
                 if stop.number is not None:
                     name = signal.Signals(stop.number).name

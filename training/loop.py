@@ -294,10 +294,10 @@ class TrainingLoop(abc.ABC, Generic[Model, Data]):
             save_last(self.run_dir, capture(self))
             self.saved_epoch = progress.epoch
 
-    def _save_best(self, metrics: dict[str, Any]) -> None:
-        """Save the averaged weights, the best so far by `metrics`."""
+    def _save_best(self, metrics: dict[str, Any], **more: Any) -> None:
+        """Save the averaged weights, the best so far by `metrics`, with `more` that the checkpoint is to say."""
         meta = {"task": self.task, "split": self.split, "run": self.run_dir.name, "epoch": self.progress.epoch}
-        save_model(self.run_dir / BEST, self.ema.model, self.config, meta | {"metrics": metrics})
+        save_model(self.run_dir / BEST, self.ema.model, self.config, meta | {"metrics": metrics} | more)
 
     def _close(self, seconds: float) -> dict[str, Any]:
         progress = self.progress

@@ -17,6 +17,7 @@ from data_utils.splitting.split_list import checked_train_list
 from data_utils.types import FrameResult
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import logged_metrics
+from evaluation.operating_points import best_f1
 from evaluation.predictions import as_float, predict
 from evaluation.stored_pass import store_pass
 from models.compilation import compile_detector, require_compiler
@@ -159,10 +160,12 @@ class Trainer(TrainingLoop[SREYOLO, SREYOLODataset]):
         self._val_results = results
         return distributed.from_main(lambda: logged_metrics(results, config, quality, self.sizes))
 
-    def _save_best(self, metrics: dict[str, Any]) -> None:
-        super()._save_best(metrics)
+    def _save_best(self, metrics: dict[str, Any], **more: Any) -> None:
         if self._val_results is None:
+            super()._save_best(metrics, **more)
             return
+        point = best_f1(self._val_results, self.config.iou_thresh, self.config.eval.max_det)
+        super()._save_best(metrics, threshold=point.threshold if point.f1 else None, **more)
         epoch, sha256 = self.progress.epoch, weights_hash(self.ema.model.state_dict())
         about = {"weights": str(self.run_dir / BEST), "weights_sha256": sha256, "epoch": epoch}
         about |= {"trained_split": self.split, "notes": []}

@@ -110,7 +110,8 @@ class Conversion:
     ) -> tuple[list[tuple[Source, LabelledImage]], list[str]]:
         """Copy the images without their metadata; return each source with its copy, and why others are left out."""
         pairs, unreadable = [], []
-        for frame in tqdm(raw_set.frames, desc="converting", unit="frame", disable=not self.progress, leave=False):
+        silent = not self.progress or None  # None: where no terminal is
+        for frame in tqdm(raw_set.frames, desc="converting", unit="frame", disable=silent, leave=False):
             source = found[frame.image_path]
             try:
                 data, suffix = strip_metadata(_bytes_of(source.image), source.image)

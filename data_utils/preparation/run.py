@@ -122,7 +122,7 @@ class Preparation:
         with (
             StateLog(state_file) as log,
             closing(run_jobs(jobs, self.settings, previous, workers)) as outcomes,
-            tqdm(total=len(jobs), desc="preparing", unit="frame", disable=not progress) as bar,
+            tqdm(total=len(jobs), desc="preparing", unit="frame", disable=not progress or None) as bar,
         ):
             for frame, job, outcome in zip(frames, jobs, outcomes, strict=True):
                 outcome = self._without_repeats(frame.group, job, outcome)

@@ -16,7 +16,9 @@ import numpy as np
 
 from data_utils.errors import InputError
 from data_utils.types import FloatArray
+from models.predictor import DEFAULT_CONF
 
+ON_VALIDATION, BY_DEFAULT, ASKED_FOR = "best F1 on the validation frames", "the default", "as asked for"
 FORMAT = "sre-yolo-1"  # value of the key "format": our layout, box unit and normalisation
 NMS_COLUMNS = 6
 
@@ -26,7 +28,7 @@ class Metadata:
     """What a file says of itself. `texts` are all its entries, as stored.
 
     batch: frames the graph takes at once, None for any number. conf, iou: thresholds to use unless told otherwise; with
-    `nms` they are part of the graph. precision: fp32, fp16 or int8.
+    `nms` they are part of the graph; conf_from: where conf comes from, in words. precision: fp32, fp16 or int8.
     """
 
     texts: Mapping[str, str]
@@ -38,6 +40,7 @@ class Metadata:
     precision: str
     conf: float
     iou: float
+    conf_from: str = "the file's"
 
     def check_shapes(self, path: Path, input_shape: Sequence[object], output_shape: Sequence[object]) -> None:
         """Raise InputError when a graph's shapes (None or a name for an open size) are not those its metadata means."""
@@ -82,9 +85,17 @@ def parse_metadata(texts: Mapping[str, str], path: Path) -> Metadata:
             precision=texts.get("precision", "fp32"),
             conf=float(texts.get("conf", "0.25")),
             iou=float(texts.get("iou", "0.45")),
+            conf_from=texts.get("conf_from", "the file's"),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: metadata is damaged ({error}); export the checkpoint again") from None
+
+
+def chosen_conf(asked: float | None, on_validation: float | None) -> tuple[float, str]:
+    """Return the score from which detections count, and in words where it comes from."""
+    if asked is not None:
+        return asked, ASKED_FOR
+    return (DEFAULT_CONF, BY_DEFAULT) if on_validation is None else (on_validation, ON_VALIDATION)
 
 
 def check_images(images: FloatArray, size: int) -> None:

@@ -21,7 +21,8 @@ class TorchBackend:
     """A checkpoint of this project, run by PyTorch in eval mode.
 
     Each batch norm is folded into its convolution, and memory is laid out channels-last. precision: fp32, bf16, fp16,
-    or auto (fp32 on a CPU, half where a GPU has it); boxes are decoded in float32 whatever it is.
+    or auto (fp32 on a CPU, half where a GPU has it); boxes are decoded in float32 whatever it is. threshold: the score
+    chosen on validation frames, or None.
     """
 
     parallel = 1  # PyTorch spreads one frame over the cores itself
@@ -50,6 +51,7 @@ class TorchBackend:
         self.input_size: int = config.imgsz_lr
         self.names: tuple[str, ...] = tuple(meta["names"])
         self.crop_border: bool = config.dataset.crop_border
+        self.threshold: float | None = meta["threshold"]
 
     def __call__(self, images: FloatArray) -> FloatArray:
         """Detect in float32 [B, 3, S, S]; returns float32 [B, 4+nc, A] with boxes in input pixels."""
