@@ -23,12 +23,15 @@ def write_report(record_file: Path, with_pictures: bool = True) -> Path:
     InputError when `record_file` is no evaluation of today's evaluate.py.
     """
     from data_utils.pages.page import environment, write_page
+    from evaluation.reporting.galleries import write_key
     from evaluation.reporting.run_files import read_run
     from evaluation.reporting.template import STYLE, TEMPLATE
     from evaluation.reporting.whole_page import page_values
 
-    values = page_values(read_run(record_file), with_pictures)
+    files = read_run(record_file)
+    values = page_values(files, with_pictures)
     path = page_path(record_file)
+    write_key(files, path)  # beside the page, never in it: file names may hold a patient's id
     write_page(path, environment().from_string(TEMPLATE), style=STYLE, **values)
     return path
 

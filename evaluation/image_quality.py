@@ -50,7 +50,7 @@ class ReconstructionQuality:
 
     def __init__(self, limit: int, n_total: int) -> None:
         self.every = max(1, math.ceil(n_total / max(limit, 1)))
-        self.limit = limit
+        self.limit, self.n_total = limit, n_total
         self.stems: list[str] = []
         self._sums = {"psnr": 0.0, "ssim": 0.0, "psnr_bicubic": 0.0, "ssim_bicubic": 0.0}
 
@@ -69,7 +69,7 @@ class ReconstructionQuality:
     @classmethod
     def merged(cls, parts: Sequence[ReconstructionQuality]) -> ReconstructionQuality:
         """Return what several processes measured, each on frames of its own, as one."""
-        whole = cls(sum(part.limit for part in parts), 0)
+        whole = cls(sum(part.limit for part in parts), sum(part.n_total for part in parts))
         for part in parts:
             whole.stems += part.stems
             for name, value in part._sums.items():

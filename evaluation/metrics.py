@@ -215,7 +215,8 @@ def reconstruction_metrics(quality: ReconstructionQuality | None, sizes: Sizes |
         return {}
     rows = [sizes[stem] for stem in quality.stems if sizes and stem in sizes]
     native = sum(row.hr_kind == "native" for row in rows)
-    return {**quality.means(), "n_sr_frames": len(quality.stems), "n_sr_native": native if rows else None}
+    counts = {"n_sr_frames": len(quality.stems), "n_sr_total": quality.n_total, "sr_every": quality.every}
+    return {**quality.means(), **counts, "n_sr_native": native if rows else None}
 
 
 def _n_params(module: nn.Module | None) -> int:

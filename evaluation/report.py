@@ -216,11 +216,24 @@ def _standing_notes(metrics: Mapping[str, Any]) -> list[str]:
         )
     if metrics["n_non_finite"]:
         notes.append(f"{metrics['n_non_finite']} frames gave NaN or infinite outputs, which were left out.")
+    if frames := which_frames(metrics):
+        notes.append(f"PSNR and SSIM are of {frames}.")
     if metrics.get("n_sr_native") is not None:
         notes.append(
             f"{metrics['n_sr_native']} of the {metrics['n_sr_frames']} HR targets are native, the rest upsampled."
         )
     return notes + _speed_notes(metrics)
+
+
+def which_frames(metrics: Mapping[str, Any]) -> str:
+    """Say on which frames PSNR and SSIM were taken, and why on so many; "" where that is not recorded."""
+    count, total, every = (metrics.get(name) for name in ("n_sr_frames", "n_sr_total", "sr_every"))
+    if not count or not total:
+        return ""
+    if every == 1 or count >= total:
+        return f"all {total} frames"
+    return (f"{count} of the {total} frames, one of every {every} in the list's order, since neighbours look alike and "
+            "each costs a pass of the branch; run.sr_metric_frames sets how many")  # fmt: skip
 
 
 def _speed_notes(metrics: Mapping[str, Any]) -> list[str]:

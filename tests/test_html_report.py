@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -133,3 +134,13 @@ def test_bad_input_is_one_line_and_leaves_the_old_page(run, tmp_path):
     with pytest.raises(InputError, match="--data nowhere"):
         main([str(tmp_path), "--data", "nowhere"])
     assert (tmp_path / "report.html").read_bytes() == page
+
+
+def test_the_local_key_names_each_frames_file_and_the_page_none(tmp_path):
+    results = some_results()
+    record_file = write_run(tmp_path, results)
+    page = write_report(record_file)
+    with (tmp_path / f"{page.stem}_frames.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["stem"]) for row in rows] == [(str(n), r.stem) for n, r in enumerate(results, start=1)]
+    assert not [row["stem"] for row in rows if f">{row['stem']}<" in page.read_text(encoding="utf-8")]

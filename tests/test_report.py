@@ -9,7 +9,7 @@ from evaluation_samples import frame_result, small_config
 
 from evaluation.headline import Scoring
 from evaluation.metrics import detection_metrics
-from evaluation.report import csv_rows, format_report, format_table, format_value, metric_rows
+from evaluation.report import csv_rows, format_report, format_table, format_value, metric_rows, which_frames
 
 SPEED = {"fps": 31.4159, "fps_median_ms": 31.83, "fps_p95_ms": 40.0, "fps_n_iters": 500, "fps_threads": 2,
          "fps_device": "cpu", "gflops": 8.0827, "params": 3011043, "params_training": 4000000}  # fmt: skip
@@ -103,3 +103,11 @@ def test_csv_has_the_intervals_of_what_has_one_and_values_that_only_an_interval_
     assert (by_key["ap50", "all"]["low"], by_key["ap50", "all"]["high"]) == (0.5, 0.9)
     assert (by_key["froc_mean", "all"]["value"], by_key["froc_mean", "all"]["low"]) == (0.7, 0.5)
     assert "low" not in by_key["n_boxes", "all"]
+
+
+def test_psnr_says_which_frames_and_why_so_many() -> None:
+    words = which_frames({"n_sr_frames": 30, "n_sr_total": 269, "sr_every": 9})
+    assert words.startswith("30 of the 269 frames, one of every 9")
+    assert "run.sr_metric_frames" in words
+    assert which_frames({"n_sr_frames": 5, "n_sr_total": 5, "sr_every": 1}) == "all 5 frames"
+    assert which_frames({"n_sr_frames": 5}) == ""

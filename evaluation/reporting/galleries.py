@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from data_utils.atomic import write_csv
 from data_utils.boxes import scale_xyxy
 from data_utils.errors import InputError
 from data_utils.imaging.images import IMAGE_SUFFIXES, BgrImage, UnreadableImage, read_bgr
@@ -45,7 +46,8 @@ def case_galleries(files: RunFiles) -> list[Part]:
     assert prepared is not None
     parts: list[Part] = [
         Text("Solid green: true boxes. Dashed yellow: what was found above the threshold. The box in question is drawn "
-             "thicker. Frames are named by their place in the prediction file; one box a frame is shown.")
+             "thicker. Frames are named by their place in the prediction file, the file *_frames.csv "
+             "beside this page, not in it, says which file each is; one box a frame is shown.")
     ]  # fmt: skip
     for heading, cases, none in (
         ("Worst misses: seen least, then largest", misses, "Nothing was missed."),
@@ -55,6 +57,25 @@ def case_galleries(files: RunFiles) -> list[Part]:
         shown = [_shown(case, stored.results[case.frame], prepared, threshold, with_patient) for case in cases]
         parts.append(Gallery(heading, shown) if shown else Text(none))
     return parts
+
+
+def key_path(page: Path) -> Path:
+    """Return where the local key of a page lies: which file each numbered frame is. It is not for sharing."""
+    return page.with_name(f"{page.stem}_frames.csv")
+
+
+def write_key(files: RunFiles, page: Path) -> Path | None:
+    """Write the local key of `page`, a line for each frame of the prediction file; None where that is not at hand."""
+    if files.stored is None:
+        return None
+    prepared = prepared_folder(files)
+    rows = [
+        {"frame": number, "stem": result.stem,
+         "file": "" if prepared is None else str(next(_copies(prepared, result.stem), ""))}
+        for number, result in enumerate(files.stored.results, start=1)
+    ]  # fmt: skip
+    write_csv(key_path(page), ("frame", "stem", "file"), rows)
+    return key_path(page)
 
 
 def prepared_folder(files: RunFiles) -> Path | None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data_utils.errors import InputError
-from evaluation.report import format_value
+from evaluation.report import format_value, which_frames
 from evaluation.reporting import curves, tables
 from evaluation.reporting.galleries import case_galleries
 from evaluation.reporting.line_chart import LineChart
 from evaluation.reporting.parts import Charts, Folded, Part, Section, Text
 from evaluation.reporting.run_files import RunFiles
 from evaluation.reporting.super_resolution import panel_gallery
-from evaluation.reporting.wording import object_noun
+from evaluation.reporting.wording import counted, object_noun
 
 
 def curve_sections(files: RunFiles) -> list[Section]:
@@ -87,8 +87,9 @@ def _reconstruction(files: RunFiles) -> list[Part]:
     parts: list[Part] = []
     metrics = files.metrics
     if metrics.get("psnr") is not None:
-        parts.append(Text(f"Mean PSNR over {metrics.get('n_sr_frames')} frames: {metrics['psnr']:.2f} dB, bicubic "
-                          f"upsampling {metrics['psnr_bicubic']:.2f} dB."))  # fmt: skip
+        frames = which_frames(metrics) or counted(metrics.get("n_sr_frames") or 0, "frame")
+        means = f"{metrics['psnr']:.2f} dB, bicubic upsampling {metrics['psnr_bicubic']:.2f} dB"
+        parts.append(Text(f"Mean PSNR over {frames}: {means}."))
     if files.panel is None:
         return [*parts, Text("No picture panel lies in this folder, so no reconstruction is shown.")]
     try:
