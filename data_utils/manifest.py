@@ -30,7 +30,7 @@ class ManifestRow:
     quality.FrameScores. nearest_bits: in how many of its 64 bits that hash differs from the most similar frame of the
     same group kept before this one. sequence: the video the frame is of, "" where nobody named it. group_kind: patient,
     sequence or image, whatever `group` names; "" in manifests of earlier versions. n_crowd: regions of lr/crowd, where
-    nothing is learnt or counted.
+    nothing is learnt or counted. notes: what reading the frame met (images.DecodedImage), joined by "; ".
     """
 
     stem: str
@@ -59,6 +59,7 @@ class ManifestRow:
     sequence: str = ""
     group_kind: str = ""
     n_crowd: int = 0
+    notes: str = ""
 
     @property
     def has_lesion(self) -> bool:
@@ -75,7 +76,7 @@ class ManifestRow:
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(ManifestRow))
-LATER_COLUMNS = {"sequence": "", "group_kind": "", "n_crowd": "0"}  # which manifests of earlier versions lack
+LATER_COLUMNS = {"sequence": "", "group_kind": "", "n_crowd": "0", "notes": ""}  # manifests of old lack them
 UNITS = ("patient", "sequence", "image")  # the most independent first
 FEW_UNITS = 5  # below which an interval is little more than the range of these few
 

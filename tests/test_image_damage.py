@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_samples import DECODED, JPEG, SCAN, by_pillow, textured
+from image_samples import DECODED, JPEG, SCAN, WARNED_OF, by_pillow, jpeg_block, put, textured
+from PIL import Image
 
 from data_utils.errors import InputError
 from data_utils.imaging import images
+from data_utils.imaging.image_header import MAX_STRAY
+from data_utils.imaging.image_metadata import strip_metadata
 from data_utils.imaging.images import (
     UnreadableImage,
     decode_bgr,
@@ -168,3 +172,38 @@ def test_zero_padding_before_the_end_marker_is_accepted_other_left_overs_are_not
     for left_over in (b"\x12\x34\x56\x78", bytes(images.MAX_JPEG_PADDING + 9)):
         with pytest.raises(UnreadableImage, match="extraneous"):
             decode_bgr(JPEG[:-2] + left_over + b"\xff\xd9", "frame.jpg")
+
+
+# -- row 42: what decoders warn of, and read whole -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", WARNED_OF)
+def test_what_decoders_warn_of_and_read_whole_is_read(odd: str, capfd: pytest.CaptureFixture[str]) -> None:
+    data, plain = WARNED_OF[odd]
+    expected = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_COLOR)
+    by_pil = [np.asarray(Image.open(io.BytesIO(each)).convert("RGB")) for each in (data, plain)]
+    np.testing.assert_array_equal(*by_pil)
+    decoded = decode_bgr(data, "frame.jpg")
+    np.testing.assert_array_equal(decoded.bgr, expected)
+    assert images.WARNED in decoded.notes
+    assert capfd.readouterr().err == ""
+    stripped, _ = strip_metadata(data, "frame.jpg")
+    np.testing.assert_array_equal(decode_bgr(stripped, "frame.jpg").bgr, expected)
+
+
+@pytest.mark.parametrize("odd", WARNED_OF)
+def test_an_odd_header_hides_no_damage(odd: str) -> None:
+    data, _ = WARNED_OF[odd]
+    scan = jpeg_block(WARNED_OF["JFIF 0.02"][0], 0xDA) + 40
+    middle = (scan + len(data)) // 2
+    cut, stray = data[:middle], [put(data, middle, marker) for marker in (b"\xff\xd9", b"\xff\xc0")]
+    for damaged in (cut, cut + b"\xff\xd9", *stray):
+        with pytest.raises(UnreadableImage):
+            decode_bgr(damaged, "frame.jpg")
+
+
+def test_a_thumbnail_is_never_taken_for_the_picture() -> None:
+    thumbnail = encode_image(textured(40, 60), ".jpg", 90)
+    for lead in (b"", b"\0\0", bytes(MAX_STRAY + 1)):
+        with pytest.raises(UnreadableImage):
+            decode_bgr(JPEG[:2] + b"\xff\xe1\0\x08Exif\0\0" + lead + thumbnail + JPEG[2:], "frame.jpg")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from image_samples import WARNED_OF
 from small_raw_set import (
     SMALL,
     add_frame,
@@ -21,6 +22,8 @@ from small_raw_set import (
 from data_utils.config import load_config, override_config
 from data_utils.errors import InputError, run_command
 from data_utils.formats import read_raw_set
+from data_utils.imaging.images import WARNED
+from data_utils.manifest import read_manifest
 from data_utils.preparation import frame_jobs
 from data_utils.preparation.state import FILE_NAME, read_state
 from data_utils.prepare import main, prepare
@@ -134,6 +137,20 @@ def arguments(raw: Path, *more: str) -> list[str]:
              "filter_log": raw.parent / "results/log.csv"}  # fmt: skip
     return [*SMALL, *(f"dataset.{key}={path}" for key, path in paths.items()), "dataset.filter.min_bytes=0",
             "--config", str(Path(__file__).parents[1] / "configs/train.yaml"), "--workers", "1", *more]  # fmt: skip
+
+
+def test_a_device_whose_jpegs_decoders_warn_of_prepares_with_a_count(
+    raw: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, (data, _) in enumerate(WARNED_OF.values()):
+        add_frame(raw, f"phone{number}.png", f"P{number % 6}", lesion=False).unlink()
+        (raw / f"images/phone{number}.JPE").write_bytes(data)
+    with (raw / "metadata.csv").open("a") as stream:
+        stream.writelines(f"phone{number}.JPE,P{number % 6},S1,NBI\n" for number in range(len(WARNED_OF)))
+    assert main(arguments(raw, "dataset.filter.blur_thresh=0")) == 0
+    assert f"{len(WARNED_OF)} {WARNED}" in capsys.readouterr().out
+    rows = read_manifest(raw.parent / "out/manifest.csv").values()
+    assert sum(WARNED in row.notes for row in rows) == len(WARNED_OF)
 
 
 def test_preview_is_written_beside_the_filter_log(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,10 @@ goes through the header parser of the matching Pillow plugin. Files are told apa
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,12 @@ ORIENTATION_TAG = 0x0112
 # JPEG frame headers; the holes are tables (0xC4, 0xCC) and a reserved code (0xC8).
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)  # each scan of theirs holds all 64 coefficients, whatever its header says
+_START, _END, _SCAN, _JFIF, _ADOBE = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+# In compressed data 0xFF is followed by 0 (a data byte), a restart number or 0xFF (filler); else a block begins.
+_NEXT_BLOCK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+MAX_STRAY = 512  # bytes between two blocks; after more, what looks like a block may be one of a thumbnail
 _PLUGINS: dict[bytes, Any] = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
     b"BM": BmpImagePlugin.BmpImageFile,
@@ -102,29 +110,65 @@ def exif_orientation(block: bytes) -> int:
     return 1
 
 
+def jpeg_blocks(data: bytes, where: str | Path) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, end) of each block of a JPEG after its start marker, up to the end marker, in bytes.
+
+    A scan's block holds its compressed data. Fill bytes, and stray ones as some webcams write, lie between the blocks.
+    Raises UnreadableImage where the data ends before the end marker, or more than MAX_STRAY bytes are no block.
+    """
+    position, marker = 2, 0
+    while marker != _END:
+        found = _MARKER.search(data, position)
+        if found is None:
+            raise UnreadableImage(f"{where}: JPEG ends inside its header; replace the file")
+        start, marker = found.start(), data[found.start() + 1]
+        if start - position > MAX_STRAY or marker == _START:
+            raise UnreadableImage(f"{where}: damaged JPEG header at byte {position}; replace the file")
+        position = start + 2
+        if marker not in _STANDALONE and marker != _END:
+            position += max(int.from_bytes(data[position : position + 2], "big"), 2)
+        if marker == _SCAN:
+            following = _NEXT_BLOCK.search(data, position)
+            position = following.start() if following else len(data)
+        yield marker, start, position
+
+
+def mended_jpeg(data: bytes, where: str | Path) -> bytes:
+    """Return a JPEG without the oddities that decoders warn of and that touch no pixel; its scans stay byte for byte.
+
+    They are a JFIF revision nobody knows, a sequential scan that claims a part of the spectrum, an unknown Adobe
+    transform, damaged colour profiles and other application blocks, and stray bytes between blocks. What a decoder
+    says of the result, it says of the pixels. Raises UnreadableImage as `jpeg_blocks` does.
+    """
+    parts, sequential, components = [data[:2]], False, 3
+    for marker, start, end in jpeg_blocks(data, where):
+        block = bytearray(data[start:end])
+        if marker in _START_OF_FRAME and len(block) > 9:
+            sequential, components = marker in _SEQUENTIAL, block[9]
+        elif marker == _JFIF and block[4:9] == b"JFIF\0":
+            block[9:11] = b"\1\2"
+        elif marker == _ADOBE and block[4:9] == b"Adobe" and len(block) > 15:
+            block[15] = block[15] if block[15] <= 2 else {3: 1}.get(components, 2)  # what decoders take it for
+        elif 0xE0 <= marker <= 0xEF:
+            continue
+        elif marker == _SCAN and sequential:
+            spectrum = 5 + 2 * block[4]
+            block[spectrum : spectrum + 3] = b"\0\x3f\0"
+        parts.append(bytes(block))
+    return b"".join(parts)
+
+
 def _parse_jpeg(data: bytes, where: str | Path) -> ImageHeader:
-    orientation, position = 1, 2
-    try:
-        while True:
-            while data[position] == 0xFF and data[position + 1] == 0xFF:
-                position += 1  # fill bytes before a marker are allowed
-            if data[position] != 0xFF:
-                raise UnreadableImage(f"{where}: damaged JPEG header at byte {position}; replace the file")
-            marker = data[position + 1]
-            position += 2
-            if marker in _STANDALONE:
-                continue
-            if marker in _START_OF_FRAME:
-                _, bits, height, width, components = struct.unpack_from(">HBHHB", data, position)
-                return _jpeg_frame(where, bits, width, height, components, orientation)
-            if marker in (0xD9, 0xDA):
-                raise UnreadableImage(f"{where}: JPEG without a size before its pixels; replace the file")
-            (length,) = struct.unpack_from(">H", data, position)
-            if marker == 0xE1 and data[position + 2 : position + 8] == b"Exif\0\0":
-                orientation = exif_orientation(data[position + 8 : position + length])
-            position += max(length, 2)
-    except (IndexError, struct.error):
-        raise UnreadableImage(f"{where}: JPEG ends inside its header; replace the file") from None
+    orientation = 1
+    for marker, start, end in jpeg_blocks(data, where):
+        if marker in _START_OF_FRAME and start + 10 <= len(data):
+            bits, height, width, components = struct.unpack_from(">BHHB", data, start + 4)
+            return _jpeg_frame(where, bits, width, height, components, orientation)
+        if marker in (_END, _SCAN):
+            raise UnreadableImage(f"{where}: JPEG without a size before its pixels; replace the file")
+        if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
+            orientation = exif_orientation(data[start + 10 : end])
+    raise AssertionError("jpeg_blocks ends with the end marker, or raises")
 
 
 def _jpeg_frame(

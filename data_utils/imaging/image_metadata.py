@@ -7,13 +7,12 @@ EXIF block. Every other kind, and an animated PNG, is decoded and written as PNG
 
 from __future__ import annotations
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_utils.imaging.image_header import ORIENTATION_TAG, UnreadableImage, parse_header
+from data_utils.imaging.image_header import ORIENTATION_TAG, jpeg_blocks, parse_header
 from data_utils.imaging.images import decode_bgr, encode_image
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -23,8 +22,7 @@ PNG_KEPT = frozenset({
 })  # fmt: skip
 # Each JPEG kind's first suffix is written when a file's name says something else than its bytes.
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",)}
-_END, _SCAN, _COMMENT = 0xD9, 0xDA, 0xFE
-_STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_COMMENT = 0xFE
 _APPS = range(0xE0, 0xF0)
 # The application blocks that stay, by number: what they begin with, and how many bytes of theirs are kept.
 _APPS_KEPT = {
@@ -32,8 +30,6 @@ _APPS_KEPT = {
     0xE2: (b"ICC_PROFILE\0", None),
     0xEE: (b"Adobe", None),  # says how CMYK and RGB were stored
 }
-# In compressed data 0xFF is followed by 0 (a data byte), a restart number or 0xFF (filler); else a block begins.
-_NEXT_BLOCK = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def strip_metadata(data: bytes, where: str | Path) -> tuple[bytes, str]:
@@ -65,28 +61,11 @@ def _jpeg_parts(data: bytes, where: str | Path, orientation: int) -> Iterator[by
     """Yield the parts of a whole JPEG file that stay, from its start marker to its first end marker."""
     yield data[:2]
     pending = b"" if orientation == 1 else _block(0xE1, b"Exif\0\0" + orientation_block(orientation))
-    position = 2
-    while True:
-        while data[position : position + 2] == b"\xff\xff":
-            position += 1  # filler
-        marker = data[position + 1] if data[position : position + 1] == b"\xff" and position + 1 < len(data) else None
-        if marker is None:
-            raise UnreadableImage(f"{where}: damaged JPEG block at byte {position}; replace the file")
+    for marker, start, end in jpeg_blocks(data, where):
         if marker != 0xE0:  # the JFIF block, where there is one, must stay first
             yield pending
             pending = b""
-        if marker == _END:
-            yield data[position : position + 2]
-            return
-        if marker in _STANDALONE:
-            position += 2
-            continue
-        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == _SCAN:
-            following = _NEXT_BLOCK.search(data, end)
-            end = following.start() if following else len(data)
-        yield _kept(marker, data[position:end])
-        position = end
+        yield _kept(marker, data[start:end])
 
 
 def _kept(marker: int, block: bytes) -> bytes:

@@ -8,7 +8,9 @@ converted by fixed rules, each noted in `DecodedImage.notes` so that callers can
 - 16 bit: value / 257, rounded, so that 65535 becomes 255 ("16-bit");
 - CMYK JPEG: R = C' K' / 255 and so on, with C' K' stored inverted as Adobe writes them ("cmyk");
 - several pages or animation frames: the first ("multi-frame");
-- bytes after the JPEG end marker: ignored, the file is left as it is ("trailing bytes").
+- bytes after the JPEG end marker: ignored, the file is left as it is ("trailing bytes");
+- what a decoder warns of though every pixel is whole - a JFIF revision or scan header out of the ordinary, stray bytes
+  between JPEG blocks, odd metadata: read ("read with a decoder's warning").
 
 What a full decode can and cannot find. PNG carries checksums: every flipped bit is found. JPEG carries none: a
 truncated file is always found; damage inside the scan is found when the decoder runs out of data or has some left over.
@@ -33,7 +35,14 @@ from numpy.typing import NDArray
 
 from data_utils.errors import InputError
 from data_utils.imaging.decoder_log import captured_stderr
-from data_utils.imaging.image_header import MAX_PIXELS, ImageHeader, UnreadableImage, parse_header, read_header
+from data_utils.imaging.image_header import (
+    MAX_PIXELS,
+    ImageHeader,
+    UnreadableImage,
+    mended_jpeg,
+    parse_header,
+    read_header,
+)
 from data_utils.visible_files import visible_files
 
 __all__ = [
@@ -46,13 +55,15 @@ BgrImage = NDArray[np.uint8]
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif")
 IMAGE_SUFFIXES = frozenset({*JPEG_SUFFIXES, ".png", ".bmp", ".tif", ".tiff", ".webp"})
 SIXTEEN_BIT = "16-bit"  # what is noted of such a file
+WARNED = "read with a decoder's warning"
 OTHER_SUFFIXES = frozenset({".avif", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jp2", ".pbm", ".pgm",
                             ".pnm", ".ppm", ".tga"})  # fmt: skip  # pictures, too, but of kinds that are not read
 JPEG_END = b"\xff\xd9"
 MAX_JPEG_PADDING = 64  # bytes; some cameras fill up the scan before its end marker
 
 _LEFT_OVER = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9$")
-_HARMLESS = re.compile(r"libpng warning|\[ ?(WARN|INFO|DEBUG)")
+_CHATTER = re.compile(r"\[ ?(INFO|DEBUG)")
+_HARMLESS = re.compile(r"libpng warning|\[ ?WARN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +102,12 @@ def decode_bgr(data: bytes, where: str | Path, *, max_pixels: int = MAX_PIXELS) 
     header = parse_header(data, where, max_pixels)
     if header.kind == "PNG":
         _check_png_chunks(data, where)
-    pixels, padded = _decode(data, header, where)
+    pixels, padded, warned = _decode(data, header, where)
     bgr, notes = _to_bgr(pixels, header, where)
     if header.kind == "JPEG" and (padded or not data.endswith(JPEG_END)):
         notes.append("trailing bytes")
+    if warned:
+        notes.append(WARNED)
     # OpenCV turns TIFF files itself, whatever it is told; the tests hold it to that.
     if header.orientation != 1:
         notes.append("exif rotation")
@@ -171,22 +184,51 @@ def file_hash(path: str | Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _decode(data: bytes, header: ImageHeader, where: str | Path) -> tuple[NDArray[Any], bool]:
-    """Return the stored pixels, and whether padding stood before the JPEG's end marker."""
+def _decode(data: bytes, header: ImageHeader, where: str | Path) -> tuple[NDArray[Any], bool, bool]:
+    """Return the stored pixels, whether padding stood before the JPEG's end marker, and whether a decoder warned."""
+    pixels, lines = _raw_decode(data, header, where)
+    complaints = [line for line in lines if not _HARMLESS.match(line)]
+    if pixels is None:
+        reason = f" ({complaints[-1]})" if complaints else ""
+        raise UnreadableImage(f"{where}: truncated or damaged {header.kind} image{reason}; replace the file")
+    padded = _is_padded(complaints, data)
+    if complaints and not padded:
+        left = _said_of_pixels(pixels, data, header, where)
+        if left is None:
+            raise UnreadableImage(f"{where}: damaged {header.kind} image ({complaints[0]}); replace the file")
+        return pixels, bool(left), True
+    return pixels, padded, len(lines) > len(complaints)
+
+
+def _said_of_pixels(pixels: NDArray[Any], data: bytes, header: ImageHeader, where: str | Path) -> list[str] | None:
+    """Return what a decoder still says of a JPEG whose oddities beside its pixels are mended; None where it is damage.
+
+    [] or a line on padding: the scans are whole, and their pixels are the same as before.
+    """
+    if header.kind != "JPEG":
+        return None
+    try:
+        mended = mended_jpeg(data, where)
+    except UnreadableImage:
+        return None
+    again, lines = _raw_decode(mended, header, where)
+    whole = again is not None and np.array_equal(pixels, again)
+    return lines if whole and (not lines or _is_padded(lines, mended)) else None
+
+
+def _raw_decode(data: bytes, header: ImageHeader, where: str | Path) -> tuple[NDArray[Any] | None, list[str]]:
+    """Return the stored pixels, None where OpenCV has none, and the lines of what the decoders had to say."""
     layout = cv2.IMREAD_COLOR if header.kind == "JPEG" else cv2.IMREAD_UNCHANGED
     try:
         with captured_stderr() as lines:
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), layout | cv2.IMREAD_IGNORE_ORIENTATION)
     except (cv2.error, MemoryError) as error:
         raise _unreadable(where, error) from None
-    complaints = [line for line in lines if not _HARMLESS.match(line)]
-    if pixels is None:
-        reason = f" ({complaints[-1]})" if complaints else ""
-        raise UnreadableImage(f"{where}: truncated or damaged {header.kind} image{reason}; replace the file")
-    padded = bool(complaints) and all(_is_padding(line, data) for line in complaints)
-    if complaints and not padded:
-        raise UnreadableImage(f"{where}: damaged {header.kind} image ({complaints[0]}); replace the file")
-    return pixels, padded
+    return pixels, [line for line in lines if not _CHATTER.match(line)]
+
+
+def _is_padded(complaints: list[str], data: bytes) -> bool:
+    return bool(complaints) and all(_is_padding(line, data) for line in complaints)
 
 
 def _is_padding(complaint: str, data: bytes) -> bool:

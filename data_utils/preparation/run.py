@@ -256,6 +256,7 @@ class Preparation:
             sequence=frame.sequence,
             group_kind=self.dataset.group,
             n_crowd=0 if frame.annotation.crowd is None else len(frame.annotation.crowd),
+            notes="; ".join(record.notes),
         )
 
     def _splits(self, rows: Sequence[ManifestRow], excluded: Sequence[tuple[str, str]]) -> list[Split]:
