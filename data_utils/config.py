@@ -24,6 +24,14 @@ from data_utils.errors import InputError
 
 BOOL_TAG = "tag:yaml.org,2002:bool"
 AnySection = typing.TypeVar("AnySection", bound=BaseModel)
+TEXT_TAG, FLOAT_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:float"
+# YAML 1.1 reads "1e-3" as a string, because it has no dot; every one who writes it means a number.
+_EXPONENT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
+_PLAIN_NUMBER = re.compile(r"^(0|[1-9]\d{0,8})$", re.ASCII)  # the one kind that reads as it is written
+NAME_KEYS = (
+    "names",
+    "values",
+)  # what stands below are class names: dataset.names and labelmap.values, data.yaml's names
 SECTION_FILES = ("model", "dataset")  # keys of train.yaml that may name a file of their own
 # Regex on pydantic's messages -> what a reader of YAML understands.
 PLAIN_WORDING = {
@@ -55,21 +63,54 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool):
                 raise InputError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: keys must be plain words")
             if key in seen:
                 raise InputError(f"{key_node.start_mark.name}:{key_node.start_mark.line + 1}: key '{key}' stands twice")
             seen.add(key)
+            if key in NAME_KEYS:
+                self.keep_names(value_node)
         return super().construct_mapping(node, deep)
+
+    def keep_names(self, node: yaml.Node) -> None:
+        """Refuse a class name below `node` that this or another reader of YAML takes for something else."""
+        if isinstance(node, yaml.CollectionNode):
+            items = node.value if isinstance(node, yaml.SequenceNode) else [value for _, value in node.value]
+            for item in items:
+                if isinstance(item, yaml.ScalarNode):
+                    self.keep_names(item)
+        elif not isinstance(node, yaml.ScalarNode) or node.style is not None:
+            return
+        elif _PLAIN_NUMBER.match(node.value):
+            node.tag = TEXT_TAG  # classes called 0 to 9
+        elif node.tag != TEXT_TAG or _old_tag(node.value) != TEXT_TAG:
+            text = node.value[:40]
+            raise InputError(
+                f"{node.start_mark.name}:{node.start_mark.line + 1}: class names must be words, and YAML "
+                f"takes {text or 'an empty one'} for something else; put it in quotes: '{text}'"
+            )
+
+
+def _old_tag(text: str) -> str:
+    """Return what YAML 1.1, as most tools read it, takes a plain word for: yes, no, on and off are truth values."""
+    resolvers = yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], [])
+    return next((tag for tag, pattern in resolvers if pattern.match(text)), TEXT_TAG)
+
+
+class _QuotingDumper(yaml.SafeDumper):
+    """Puts in quotes what `_StrictLoader` would not read as the text it is, too."""
 
 
 _StrictLoader.add_implicit_resolver(BOOL_TAG, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-# YAML 1.1 reads "1e-3" as a string, because it has no dot; every one who writes it means a number.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
+for _each in (_StrictLoader, _QuotingDumper):
+    _each.add_implicit_resolver(FLOAT_TAG, _EXPONENT, list("-+0123456789."))
+
+
+def yaml_text(values: Mapping[str, Any], **options: Any) -> str:
+    """Return settings as YAML that `read_yaml` reads back as they are; `options` are PyYAML's."""
+    return yaml.dump(dict(values), Dumper=_QuotingDumper, sort_keys=False, **options)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -129,8 +170,10 @@ def _merged(path: Path, chain: tuple[Path, ...] = ()) -> dict[str, Any]:
         # A dataset file by itself (configs/dataset.yaml): everything else is as in the train.yaml beside it.
         values = {"base": "train.yaml", "dataset": values}
         if not (path.parent / "train.yaml").is_file():
-            raise InputError(f"{path}: a data set file by itself takes the rest from a train.yaml beside it, and "
-                             "there is none; move it, or write `base: PATH/train.yaml` and `dataset:` around it")
+            raise InputError(
+                f"{path}: a data set file by itself takes the rest from a train.yaml beside it, and "
+                "there is none; move it, or write `base: PATH/train.yaml` and `dataset:` around it"
+            )
     for key in SECTION_FILES:
         if isinstance(values.get(key), str):
             values[key] = read_yaml(path.parent / values[key])
@@ -161,7 +204,11 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise InputError(f"'{override}': '{parent}' is a value, not a section, so '{key}' cannot be set")
         node = child
-    value = text.strip() if _is_plain_text(key.strip(), text) else _parse_yaml(text, f"override {key}")
+    names_below = last in NAME_KEYS or parents[-1:] in ([name] for name in NAME_KEYS)
+    if _is_plain_text(key.strip(), text):
+        value: Any = text.strip()
+    else:
+        value = _parse_yaml(text, f"override {key}", names_below)
     if isinstance(value, dict) and isinstance(node.get(last), dict):
         value = _laid_over(node[last], value)
     node[last] = value
@@ -179,11 +226,14 @@ def _is_plain_text(key: str, text: str) -> bool:
     return field is not None and field.annotation in (str, str | None) and not means_something
 
 
-def _parse_yaml(text: str, name: str) -> Any:
+def _parse_yaml(text: str, name: str, names_below: bool = False) -> Any:
     try:
         loader = _StrictLoader(text)
         loader.name = name
-        return loader.get_single_data()
+        node = loader.get_single_node()
+        if names_below and node is not None:
+            loader.keep_names(node)
+        return None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

@@ -20,6 +20,7 @@ from data_utils.config import (
     load_config,
     override_config,
     read_yaml,
+    yaml_text,
 )
 from data_utils.errors import InputError
 
@@ -152,10 +153,31 @@ def test_numbers_as_people_write_them(configs, text, value):
 
 
 def test_text_that_only_resembles_a_number_or_a_truth_value_stays_text(configs):
-    overrides = ["run.name=e3", "dataset.raw=1e3x", "run.wandb=off", "dataset.names=[no]"]
+    overrides = ["run.name=e3", "dataset.raw=1e3x", "run.wandb=off", "dataset.names=[7]"]
     config = load_config(configs / "train.yaml", overrides)
     assert (config.run.name, config.dataset.raw) == ("e3", "1e3x")
-    assert (config.run.wandb, config.dataset.names) == ("off", ("no",))
+    assert (config.run.wandb, config.dataset.names) == ("off", ("7",))
+
+
+@pytest.mark.parametrize("word", ["010", "1:30", "1e3", "yes", "null", "2024-01-01", "Off"])
+def test_a_class_name_that_yaml_takes_for_something_else_is_refused(configs, word):
+    hint = f"YAML takes {word} for something else; put it in quotes: '{word}'"
+    for override in (
+        f"dataset.names=[{word}]", f"dataset.labelmap.values={{2: {word}}}", f"dataset.labelmap.values.2={word}",
+        f"dataset={{names: [{word}]}}",
+    ):  # fmt: skip
+        assert hint in refusal(configs / "train.yaml", override)
+    assert load_config(configs / "train.yaml", [f"dataset.names=['{word}']"]).dataset.names == (word,)
+    file = configs / "dataset.yaml"
+    file.write_text(f"nc: 1\nnames:\n  - {word}\n")
+    assert f"{file}:3: class names must be words" in refusal(configs / "train.yaml")
+
+
+def test_class_names_come_back_from_a_written_config(configs):
+    words = ("1e3", "010", "yes", "1:30", "null", "7", "2024-01-01", "a b")
+    config = load_config(configs / "train.yaml", [f"dataset.names={list(words)}", f"dataset.nc={len(words)}"])
+    (configs / "run.yaml").write_text(yaml_text(config.model_dump(mode="json")))
+    assert load_config(configs / "run.yaml") == config
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("TRUE", True)])

@@ -19,11 +19,16 @@ def data_yaml(folder: Path, text: str) -> YoloIndex:
     return index
 
 
+# What this or another reader of YAML does not read as the text it is.
+ODD_NAMES = ("010", "1:30", "1e3", "yes", "No", "on", "OFF", "null", "~", "true", "2024-01-01", ".5", "0x1F", "1_000",
+             ".nan", "+7", "-3", "1.5", "=")  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
         ("names: [cyst, Polyp ä]", ("cyst", "Polyp ä")),
-        ("names:\n  - cyst\n  - no\n", ("cyst", "no")),
+        ("names:\n  - cyst\n  - 'no'\n  - \"010\"\n", ("cyst", "no", "010")),
         ("names: {1: b, 0: a}", ("a", "b")),
         ("\ufeffnc: 2\r\nnames:\r\n  0: a\r\n  1: b\r\n", ("a", "b")),
         ("names: [0, 1, 7]", ("0", "1", "7")),
@@ -52,6 +57,9 @@ def test_entries(tmp_path: Path) -> None:
         ("names: [a, true]", "names must be words"),
         ("names: [a, 1.5]", "names must be words"),
         (f"names: [a, 0x{'f' * 5000}]", "names must be words"),
+        *((f"# names\nnames: [a, {word}]", f"takes {word} for something else; put it in quotes: '{word}'")
+          for word in ODD_NAMES),
+        *((f"names:\n  0: a\n  1: {word}", "data.yaml:3: class names must be words") for word in ODD_NAMES),
         (f"nc: 0x{'f' * 5000}", "nc must be a number"),
         ('names: ["a\\nb"]', "names must be words"),
         ("names: {0: a, 2: b}", "numbered 0, 1, 2"),

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from data_utils.atomic import write_text
-from data_utils.config import config_hash, load_config
+from data_utils.config import config_hash, load_config, yaml_text
 from data_utils.config_sections import Config
 from data_utils.errors import InputError
 from data_utils.saved_json import read_saved_json
@@ -101,7 +100,7 @@ def write_record(run_dir: Path, config: Config, split: int, **more: Any) -> None
 
 def write_settings(run_dir: Path, config: Config) -> None:
     """Write config.yaml, from which the run is resumed."""
-    write_text(run_dir / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    write_text(run_dir / "config.yaml", yaml_text(config.model_dump(mode="json")))
 
 
 def add_to_record(run_dir: Path, **more: Any) -> None:

@@ -7,8 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from data_utils.config import yaml_text
 from data_utils.errors import Causes
 from data_utils.formats.labelmap import mask_values
 
@@ -48,7 +47,7 @@ class ConvertReport:
         }  # fmt: skip
         if self.target_format == "labelmap":
             values["labelmap"] = {"values": mask_values(list(self.per_class))}
-        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=1 << 20)
+        return yaml_text(values, allow_unicode=True, default_flow_style=None, width=1 << 20)
 
     def text(self) -> str:
         """Return the report for the terminal."""
