@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 
 from data_utils.config import read_yaml
-from data_utils.errors import InputError
+from data_utils.errors import InputError, nearest_name
 from data_utils.section import Count, Name, NonNegative, Positive, Section
 
 KEYS = ("runs", "tolerance")
@@ -105,9 +104,8 @@ def check_name(name: str, where: str) -> None:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ", did you mean '...'?" where a known name is like this one, else the known names."""
     known = list(known)
-    by_letters = {each.casefold(): each for each in reversed(known)}
-    near = difflib.get_close_matches(name.casefold(), by_letters, n=1, cutoff=0.5)
-    return f", did you mean '{by_letters[near[0]]}'?" if near else f"; known: {', '.join(known)}"
+    near = nearest_name(name, known)
+    return f", did you mean '{near}'?" if near else f"; known: {', '.join(known)}"
 
 
 def _section(values: Any, where: str) -> AblationRun:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import re
 import types
 import typing
@@ -20,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from data_utils.config_sections import Config, default_close_mosaic
-from data_utils.errors import InputError
+from data_utils.errors import NEAR, InputError, nearest_name
 
 BOOL_TAG = "tag:yaml.org,2002:bool"
 AnySection = typing.TypeVar("AnySection", bound=BaseModel)
@@ -28,6 +29,8 @@ TEXT_TAG, FLOAT_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:float"
 # YAML 1.1 reads "1e-3" as a string, because it has no dot; every one who writes it means a number.
 _EXPONENT = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
 _PLAIN_NUMBER = re.compile(r"^(0|[1-9]\d{0,8})$", re.ASCII)  # the one kind that reads as it is written
+RECOMMENDED = "recommended.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
 NAME_KEYS = (
     "names",
     "values",
@@ -104,8 +107,8 @@ class _QuotingDumper(yaml.SafeDumper):
 
 
 _StrictLoader.add_implicit_resolver(BOOL_TAG, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-for _each in (_StrictLoader, _QuotingDumper):
-    _each.add_implicit_resolver(FLOAT_TAG, _EXPONENT, list("-+0123456789."))
+_StrictLoader.add_implicit_resolver(FLOAT_TAG, _EXPONENT, list("-+0123456789."))
+_QuotingDumper.add_implicit_resolver(FLOAT_TAG, _EXPONENT, list("-+0123456789."))
 
 
 def yaml_text(values: Mapping[str, Any], **options: Any) -> str:
@@ -256,8 +259,15 @@ def make_section(
         return section.model_validate(dict(values))
     except ValidationError as error:
         told: dict[str, list[str]] = {}  # by what is at fault
+        missing: dict[str, list[str]] = {}
         for problem in error.errors():
-            told.setdefault(_at_fault(dict(problem), overrides) or where, []).append(_explain(dict(problem)))
+            at = _at_fault(dict(problem), overrides) or where
+            if problem["type"] == "missing":
+                missing.setdefault(at, []).append(".".join(map(str, problem["loc"])))
+            else:
+                told.setdefault(at, []).append(_explain(dict(problem)))
+        for at, keys in missing.items():
+            told.setdefault(at, []).insert(0, _explain_missing(keys, at))
         raise InputError("; ".join(f"{at}: {'; '.join(problems)}" for at, problems in told.items())) from None
 
 
@@ -278,8 +288,6 @@ def _explain(problem: dict[str, Any]) -> str:
         near = _nearest_key(key)
         hint = f", did you mean '{near}'?" if near else f"; known: {', '.join(known_keys()[:12])}, ..."
         return f"unknown key '{key}'" + hint
-    if problem["type"] == "missing":
-        return f"key '{key}' is missing"
     value = problem.get("input")
     message = problem["msg"]
     for wording, plain in PLAIN_WORDING.items():
@@ -289,12 +297,26 @@ def _explain(problem: dict[str, Any]) -> str:
     return message if names_itself else f"{key} = {value!r}: {message}"
 
 
+def _explain_missing(keys: Sequence[str], where: str) -> str:
+    """Name the missing keys, and the base that has them where they are a run's own."""
+    shown = ", ".join(f"'{key}'" for key in keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    told = f"keys {shown} are missing" if len(keys) > 1 else f"key {shown} is missing"
+    if not where.endswith((".yaml", ".yml")) or all("." in key for key in keys):
+        return told
+    folder = Path(where).parent
+    beside = (folder / RECOMMENDED).is_file() or not CONFIGS.is_dir()
+    base = RECOMMENDED if beside else Path(os.path.relpath(CONFIGS, folder), RECOMMENDED)
+    return f"{told}; begin the file with `base: {base}`, which has them"
+
+
 def _nearest_key(key: str) -> str | None:
     """Return the known key a typo most likely meant: the same word in another section, or a similar one."""
     known = known_keys()
     leaf = key.rpartition(".")[2]
     same_word = [k for k in known if k.rpartition(".")[2] == leaf]
-    similar = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    similar = [
+        k for k in difflib.get_close_matches(key, known, n=3, cutoff=NEAR) if nearest_name(leaf, [k.rpartition(".")[2]])
+    ]  # a section's name alone makes no key alike
     return next((k for k in same_word + similar if not key.startswith(k + ".")), None)
 
 
@@ -317,5 +339,5 @@ def _section_of(annotation: Any) -> type[BaseModel] | None:
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], n=1, cutoff=0.4)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    near = nearest_name(path.stem, [p.stem for p in path.parent.glob("*.yaml")])  # the suffix is like every other
+    return f"; did you mean {path.parent / near}.yaml?" if near else ""

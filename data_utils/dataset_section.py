@@ -104,7 +104,7 @@ class DatasetSection(Section):
     raw: str = "data/raw"
     processed: str = "data/processed"
     splits: str = "data/splits"
-    filter_log: str = "results/filter_log.csv"
+    filter_log: str = ""  # default: results/NAME_filter_log.csv, of the default set results/filter_log.csv
     format: Format = "auto"
     metadata: str | None = "metadata.csv"  # below raw, or beside a zip: filename, patient_id, dataset_source, ...
     group: Literal["patient", "sequence", "image"] = "patient"  # what a split never cuts; only `patient` is independent
@@ -132,6 +132,16 @@ class DatasetSection(Section):
     split: SplitSection = SplitSection()
     audit: AuditSection = AuditSection()
     external: dict[str, ExternalSection] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _log_of_its_own(cls, given: object) -> object:
+        """Two sets never write one filter log unless told to."""
+        if not isinstance(given, dict) or given.get("filter_log"):
+            return given
+        default = cls.model_fields["name"].default
+        name = given.get("name", default)
+        return {**given, "filter_log": f"results/{'' if name == default else f'{name}_'}filter_log.csv"}
 
     @field_validator("names")
     @classmethod

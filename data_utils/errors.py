@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+NEAR = 0.6  # likeness, 0 to 1, from which a word is taken for a typo of another
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM)
 BAD_PATH = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOENT)
 EXAMPLES = 5  # of one cause, and causes, that a message spells out
@@ -136,3 +138,10 @@ def run_command(main: Callable[[], int | None]) -> None:
 def _complain(message: object, code: int) -> int:
     print("error:", " ".join(str(message).splitlines()), file=sys.stderr)
     return code
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a typo most likely meant, whatever its case; None where nothing is near."""
+    by_letters = {each.casefold(): each for each in reversed(list(known))}
+    near = difflib.get_close_matches(name[:80].casefold(), by_letters, n=1, cutoff=NEAR)
+    return by_letters[near[0]] if near else None

@@ -6,11 +6,11 @@ trained on the first, then on the second.
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from data_utils.errors import nearest_name
 from data_utils.section import Count, FromList, Name, Section
 
 COCO = "coco"  # for the detector: the official weights
@@ -56,8 +56,8 @@ def check_chain(key: str, source: str | None, stages: StagesSection, *, official
         if name in stages.sets or (name == COCO and position == 0 and official_coco):
             continue
         known = [*dict.fromkeys(([COCO] if official_coco else []) + [*stages.sets])]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f", did you mean '{near[0]}'?" if near else f"; known: {', '.join(known) or 'none'}"
+        near = nearest_name(name, known)
+        hint = f", did you mean '{near}'?" if near else f"; known: {', '.join(known) or 'none'}"
         raise ValueError(
             f"{key} = {source}: '{name}' is neither a .pt file nor a data set listed under stages.sets{hint}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 from data_utils.config import load_config, override_config
 from data_utils.config_sections import Config
-from data_utils.errors import InputError
+from data_utils.errors import InputError, nearest_name
 from data_utils.imaging.images import list_images
 from data_utils.manifest import ManifestRow, read_manifest, unit_of
 
@@ -123,8 +122,8 @@ def _locate(config: Config, split: int, data: str) -> tuple[Path, Path | None, s
             )
         return Path(external.processed), Path(external.list_file), data
     known = [*PARTS, *dataset.external]
-    near = difflib.get_close_matches(data, known, n=1)
-    hint = f", did you mean '{near[0]}'?" if near else "."
+    near = nearest_name(data, known)
+    hint = f", did you mean '{near}'?" if near else "."
     raise InputError(f"--data {data}: not among {', '.join(known)}{hint} Name more sets under dataset.external")
 
 

@@ -6,7 +6,6 @@ layer l.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data_utils.errors import InputError
+from data_utils.errors import InputError, nearest_name
 
 # Named variants and the architecture each stands for. Today's ultralytics builds yolov5n/s as anchor-free u-models
 # (7.1 and 23.8 GFLOPs with one class), not the anchor-based ones of the paper's Table 5.
@@ -70,8 +69,8 @@ def build_detector(name: str, nc: int) -> nn.Module:
     try:
         model = ultralytics_module("nn.tasks").DetectionModel(architecture, nc=nc, verbose=False)
     except (FileNotFoundError, KeyError, TypeError, AttributeError):
-        near = difflib.get_close_matches(name, BACKBONES, n=1, cutoff=0.3)
-        hint = f", did you mean '{near[0]}'?" if near else "."
+        near = nearest_name(name, BACKBONES)
+        hint = f", did you mean '{near}'?" if near else "."
         raise InputError(f"model.detector = '{name}': not a detector{hint} Known: {', '.join(BACKBONES)}") from None
     head = model.model[-1]
     kind = type(head).__name__

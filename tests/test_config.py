@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -141,6 +142,30 @@ def test_a_missing_key_is_named(configs):
     assert "key 'lr0' is missing" in refusal(configs / "train.yaml")
 
 
+def test_the_first_config_of_ones_own_is_told_of_the_base(tmp_path, repo_root):
+    file = tmp_path / "mine.yaml"
+    file.write_text("dataset: {raw: data/mine, nc: 1, names: [polyp]}\n")
+    message = refusal(file)
+    base = re.search(r"`base: (.*recommended.yaml)`", message)
+    assert "keys 'lr0', 'lrf', 'optimizer' and" in message
+    assert base
+    file.write_text(f"base: {base[1]}\n{file.read_text()}")
+    assert load_config(file).dataset.names == ("polyp",)
+
+
+def test_each_data_set_has_a_filter_log_of_its_own(configs):
+    load = lambda *overrides: load_config(configs / "train.yaml", overrides).dataset.filter_log  # noqa: E731
+    assert load() == "results/filter_log.csv"
+    assert load("dataset.name=colon") == "results/colon_filter_log.csv"
+    assert load("dataset.name=colon", "dataset.filter_log=a.csv") == "a.csv"
+
+
+@pytest.mark.parametrize("key", ["zebra", "dataset.zebra", "model.colour", "dataset.filter.xyz"])
+def test_did_you_mean_is_silent_where_nothing_is_near(configs, key):
+    assert "did you mean" not in refusal(configs / "train.yaml", f"{key}=1")
+    assert "did you mean" not in refusal(configs / "zebra.yaml")
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1e-3", 0.001), ("1E-3", 0.001), ("1.e-3", 0.001), (".5e0", 0.5), ("2e+0", 2.0), ("0.002", 0.002), ("1", 1.0)],
@@ -235,7 +260,7 @@ def test_a_dataset_file_alone_takes_the_rest_from_train_yaml(configs):
         ({"a.yaml": "base: train.yaml\nmodel: modell.yaml\n"}, "modell.yaml: no such config file; did you mean"),
         ({"a.yaml": "base: train.yaml\ndataset: 5\n"}, "dataset = 5: allowed: 'key: value' lines"),
         ({"a.yaml": "- 1\n- 2\n"}, "a.yaml:1: expected 'key: value' lines, found a list"),
-        ({"a.yaml": ""}, "key 'lr0' is missing"),
+        ({"a.yaml": ""}, "keys 'lr0', 'lrf', 'optimizer' and 18 more are missing"),
         ({"a.yaml": "lr0: 1\nepochs: 2\nlr0: 3\n"}, "a.yaml:3: key 'lr0' stands twice"),
         ({"a.yaml": "base: train.yaml\nmodel: {detector: a, detector: b}\n"}, "a.yaml:2: key 'detector' stands twice"),
         ({"a.yaml": "lr0: [1\nepochs: 2\n"}, "a.yaml:2: not valid YAML"),

@@ -120,3 +120,14 @@ def test_pictures_of_a_kind_that_is_not_read_are_told(tmp_path: Path) -> None:
         (root / "images" / name).unlink()
     with pytest.raises(InputError, match=r"no images there \(\.bmp .*\), only pictures of a kind .* not read: .*GIF"):
         read(root, group="image", metadata=None)
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "cvat", "labelme", "hyperkvasir"])
+def test_an_inherited_format_is_named_with_the_way_back(tmp_path: Path, name: str) -> None:
+    root = raw_folder(tmp_path, {"a.png": "0 0.5 0.5 0.1 0.1"})
+    with pytest.raises(InputError) as error:
+        read(root, group="image", format=name)
+    assert f"dataset.format = {name}" in str(error.value)
+    assert "set dataset.format: auto" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert read(root, group="image").counts["frames"] == 1

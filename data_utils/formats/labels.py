@@ -5,7 +5,6 @@ All boxes here are cxcywhn: centre and size over the frame's width and height.
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from data_utils.boxes import clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
-from data_utils.errors import Causes, InputError
+from data_utils.errors import Causes, InputError, nearest_name
 from data_utils.imaging.image_header import ImageHeader
 from data_utils.types import Annotation, FloatArray
 
@@ -83,9 +82,8 @@ def class_id_of(name: str, names: Sequence[str]) -> int:
     """Return the position of `name` in dataset.names; raises ValueError with the nearest known one."""
     if name in names:
         return names.index(name)
-    near = difflib.get_close_matches(name[:80].casefold(), [known.casefold() for known in names], n=1, cutoff=0.4)
-    known = [known for known in names if [known.casefold()] == near]
-    hint = f", did you mean '{known[0]}'?" if known else ""
+    near = nearest_name(name, names)
+    hint = f", did you mean '{near}'?" if near else ""
     raise ValueError(f"class '{name[:80]}' is not among dataset.names {list(names)}{hint}")
 
 

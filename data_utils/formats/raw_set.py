@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from data_utils.formats.labels import Findings, orient_boxes
 from data_utils.formats.leftovers import check_leftovers
 from data_utils.formats.sources import Source, name_frames, pair_with_labels
 from data_utils.imaging.image_header import ImageHeader, UnreadableImage, read_header
-from data_utils.imaging.images import IMAGE_SUFFIXES, list_other_pictures
+from data_utils.imaging.images import IMAGE_SUFFIXES, list_images, list_other_pictures
 from data_utils.types import Annotation, Frame
 
 if TYPE_CHECKING:
@@ -87,6 +88,23 @@ def read_raw_set(dataset: DatasetSection) -> RawSet:
     raw = Path(dataset.raw)
     if not raw.is_dir():
         raise InputError(f"{raw}: no such folder; {_ways_on(raw)}")
+    try:
+        return _read_raw_set(dataset, raw)
+    except InputError as error:
+        raise InputError(f"{error}{_other_format(dataset, raw)}") from None
+
+
+def _other_format(dataset: DatasetSection, raw: Path) -> str:
+    """Say, where a format was set and nothing of it lies in `raw`, that it may come from a base, and the way back."""
+    name = dataset.format
+    with contextlib.suppress(InputError):
+        if name != "auto" and dataset.labelled and not READERS[name].claims(raw) and list_images(raw):
+            return (f"; dataset.format = {name} is set in the config or inherited from its base, and {raw} holds no "
+                    "such labels: set dataset.format: auto")  # fmt: skip
+    return ""
+
+
+def _read_raw_set(dataset: DatasetSection, raw: Path) -> RawSet:
     reader, sources, findings = _find_sources(dataset, raw)
     if not sources:
         findings.raise_problems()
