@@ -76,8 +76,8 @@ def assert_same(before: dict[str, tuple[tuple[int, int], Boxes]], after: dict[st
     assert before.keys() == after.keys()
     for inner, (size, boxes) in before.items():
         assert after[inner][0] == size
-        np.testing.assert_allclose(np.reshape(after[inner][1], (-1, 5)), np.reshape(sorted(boxes), (-1, 5)),
-                                   atol=tolerance)  # fmt: skip
+        found, wanted = (sorted(each, key=lambda box: np.round(box, 1).tolist()) for each in (after[inner][1], boxes))
+        np.testing.assert_allclose(np.reshape(found, (-1, 5)), np.reshape(wanted, (-1, 5)), atol=tolerance)
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:

@@ -19,7 +19,7 @@ from training.panels import save_panel
 def test_arrays_have_their_documented_form(tiny_prepared: PreparedSet, tmp_path: Path, decoder: str) -> None:
     config = override_config(tiny_prepared.config, [f"sr_decoder={decoder}", "model.branch_width=8"])
     hr_images = config.dataset.hr_images if config.has_branch else None
-    frames = SREYOLODataset(config.dataset.split_list(1, "val"), hr_images, config=config, uint8=True)
+    frames = SREYOLODataset(config.dataset.split_list(1, "train"), hr_images, config=config, uint8=True)
     with_boxes = next(index for index, labels in enumerate(frames.labels) if len(labels))
     healthy = next(index for index, labels in enumerate(frames.labels) if not len(labels))
     batch = collate([frames[with_boxes], frames[healthy]])

@@ -56,7 +56,8 @@ def test_a_model_survives_the_round_trip(checkpoint: Path, model: SREYOLO, confi
     expected = model.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in loaded.state_dict().items())
     digest = weights_hash(expected)
-    assert meta == {"epoch": 7, "names": ["lesion"], "run": "first", "split": None, "weights_sha256": digest}
+    assert meta == {"epoch": 7, "names": ["lesion"], "run": "first", "split": None, "threshold": None,
+                    "weights_sha256": digest}  # fmt: skip
 
 
 def test_averaged_weights_win(tmp_path: Path, model: SREYOLO, config: Config) -> None:

@@ -9,6 +9,7 @@ import functools
 import importlib
 import io
 import itertools
+import logging
 import multiprocessing
 import os
 import random
@@ -164,13 +165,14 @@ def script(name: str, *arguments: str, cwd: Path | None = None) -> subprocess.Co
         return subprocess.CompletedProcess([name, *arguments], code or 0, *(path.read_text() for path in outputs))
 
 
-def run_script(name: str, arguments: tuple[str, ...], out: Path, err: Path, cwd: Path | None) -> None:
+def run_script(name: str, arguments: tuple[str, ...], out: Path, err: Path, cwd: Path | None = None) -> None:
     """Be `python NAME ARGUMENTS` in this process, its output appended to the files `out` and `err`."""
     for number, path in enumerate((out, err), start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     if cwd is not None:
         os.chdir(cwd)
     sys.argv = [name, *arguments]
+    logging.getLogger("ultralytics").setLevel(logging.ERROR)  # preloaded here without the environment that quiets it
     importlib.import_module("data_utils.errors").run_command(importlib.import_module(name.removesuffix(".py")).main)
 
 
