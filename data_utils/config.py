@@ -317,6 +317,8 @@ def _nearest_key(key: str) -> str | None:
     similar = [
         k for k in difflib.get_close_matches(key, known, n=3, cutoff=NEAR) if nearest_name(leaf, [k.rpartition(".")[2]])
     ]  # a section's name alone makes no key alike
+    if not similar and "." not in key and (word := nearest_name(leaf, [k.rpartition(".")[2] for k in known])):
+        similar = [k for k in known if k.rpartition(".")[2] == word]  # a section's key, written without its section
     return next((k for k in same_word + similar if not key.startswith(k + ".")), None)
 
 
