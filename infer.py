@@ -39,9 +39,15 @@ def main() -> None:
     from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported, should it be: decoding and encoding want the cores, too
-    from deployment.inference import InferenceRun
-    from deployment.run_setup import describe_backend, describe_threshold, open_files, open_predictor, run_options
-    from deployment.sources import find_sources
+    from deployment.inference import (
+        InferenceRun,
+        describe_backend,
+        describe_threshold,
+        find_sources,
+        open_files,
+        open_predictor,
+        run_options,
+    )
 
     out_dir = Path(arguments.out)
     sources = find_sources(arguments.source, out_dir)

@@ -32,8 +32,8 @@ def main() -> int:
     """List or run; returns 1 when a run failed, 75 when one stopped and can go on."""
     arguments = parse_arguments()
     from models.openmp import limit_spinning
-    from training.ablation_plan import Asked
-    from training.ablation_runner import Engine, run_all
+    from training.ablation import Engine, run_all
+    from training.ablations.plan import Asked
 
     limit_spinning()  # before torch is imported, here and in the processes of the runs
     asked = Asked(

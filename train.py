@@ -30,11 +30,11 @@ def main() -> None:
     """Train, or say what would be trained on."""
     arguments = parse_arguments()
     from data_utils.audit import SKIPPED, require_clean
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
     from training.dry_run import describe_run, rehearse, require_prepared
 
     if arguments.resume is not None:
-        from training.run_folder import resumed_run
+        from training.run.folder import resumed_run
 
         run_dir, config, split = resumed_run(arguments.resume, arguments.config, arguments.split, arguments.overrides)
     else:
@@ -52,10 +52,10 @@ def main() -> None:
     from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported
-    from training.branch_trainer import trainer_class
     from training.distributed import is_main, say
-    from training.run_folder import add_to_record
+    from training.run.folder import add_to_record
     from training.stage_runs import run_stages
+    from training.tasks.branch import trainer_class
 
     say(f"audit    {audited}")
     how = {"device": arguments.device, "wandb_off": arguments.wandb_off}

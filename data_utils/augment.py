@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_utils.boxes import area_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
-from data_utils.config_sections import AugmentSection
+from data_utils.config.sections import AugmentSection
+from data_utils.records import area_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 Image = NDArray[np.uint8]
 Labels = NDArray[np.float32]

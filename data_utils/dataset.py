@@ -8,10 +8,12 @@ frame's sides. Image tensors are laid out channels-last in memory (as they are d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, Protocol, TypedDict
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,18 +28,123 @@ from data_utils.augment import (
     transform_image,
     transform_labels,
 )
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from data_utils.frame_cache import Frames, open_frames
-from data_utils.splitting.split_list import (
-    check_sizes,
-    find_hr_partners,
-    label_path,
-    read_labels_if_needed,
-    read_split_list,
-)
-from data_utils.sr_target import SR_TARGETS, other_index
+from data_utils.imaging.images import read_bgr
+from data_utils.lists import check_sizes, find_hr_partners, label_path, read_labels_if_needed, read_split_list
+
+# Prepared frames by index: read from their files, or kept in memory once they were decoded.
+#
+# The memory is anonymous, never a file and never a pickle, and is shared with loader processes forked afterwards: what
+# one of them decodes, all have. Legend: frames are uint8 RGB [H, W, 3].
+
+
+AUTO_SHARE = 4  # `auto` takes at most a quarter of the free memory
+
+
+class Frames(Protocol):
+    """Frames by index."""
+
+    def __getitem__(self, index: int) -> Image:
+        """Return frame `index`, not to be written to; raises UnreadableImage (an InputError) naming the file."""
+        ...
+
+
+class FrameFiles:
+    """Frames decoded from their files every time."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __getitem__(self, index: int) -> Image:
+        return cv2.cvtColor(read_bgr(self.paths[index]).bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+
+class CachedFrames:
+    """Frames of `side` x `side` pixels, decoded when first asked for and kept."""
+
+    def __init__(self, files: FrameFiles, side: int) -> None:
+        self._files = files
+        n_frames, n_bytes = len(files.paths), frame_bytes(files, side)
+        memory = mmap.mmap(-1, n_bytes + n_frames)  # taken from the system page by page, as frames come in
+        self._frames = np.frombuffer(memory, np.uint8, n_bytes).reshape(n_frames, side, side, 3)
+        self._known = np.frombuffer(memory, np.uint8, n_frames, offset=n_bytes)
+
+    def __getitem__(self, index: int) -> Image:
+        if not self._known[index]:
+            # Two processes may do this at once: both write the same bytes, and the mark is set when they are there.
+            self._frames[index] = self._files[index]
+            self._known[index] = 1
+        return self._frames[index]
+
+    def __reduce__(self) -> tuple[type[FrameFiles], tuple[Sequence[Path]]]:
+        """Travel to a spawned process, which cannot share the memory, as a plain reader of the files."""
+        return FrameFiles, (self._files.paths,)
+
+
+def open_frames(mode: Literal["auto", "ram", "none"], sets: Sequence[tuple[Sequence[Path], int]]) -> list[Frames]:
+    """Return the frames of several sets of (paths, side in pixels), all cached or none, as `mode` (run.cache) says."""
+    files = [FrameFiles(paths) for paths, _ in sets]
+    needed = sum(frame_bytes(each, side) for each, (_, side) in zip(files, sets, strict=True))
+    if mode == "none" or (mode == "auto" and needed * AUTO_SHARE > free_memory()):
+        return list(files)
+    return [CachedFrames(each, side) for each, (_, side) in zip(files, sets, strict=True)]
+
+
+def frame_bytes(files: FrameFiles, side: int) -> int:
+    """Return the bytes that all frames take when decoded."""
+    return 3 * side * side * len(files.paths)
+
+
+def free_memory() -> int:
+    """Return the bytes that may still be taken, by the system's and the container's count; 0 where neither is known."""
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():
+        return 0
+    fields = dict(line.split(":", 1) for line in meminfo.read_text(encoding="utf-8").splitlines())
+    available = int(fields.get("MemAvailable", "0 kB").split()[0]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file():
+        most, taken = (path.read_text(encoding="utf-8").strip() for path in (limit, used))
+        if most != "max":
+            available = min(available, max(int(most) - int(taken), 0))
+    return available
+
+
+# What L_SR may compare with instead of the HR frame, to ask whether it is the picture that helps or any second task.
+#
+# upsampled   the HR frame reduced to the LR side and enlarged again: what a source without real HR detail would give.
+# other       the HR frame of another training frame: pictures alike, but not the one that is seen.
+# random      noise, drawn anew for every sample: nothing to learn but its mean.
+
+
+def other_index(index: int, n_frames: int, rng: np.random.Generator) -> int:
+    """Draw a frame other than `index` out of `n_frames`; of a single one, that one."""
+    return int(index + rng.integers(1, max(n_frames, 2))) % n_frames
+
+
+def _upsampled(hr_image: Image, _: np.random.Generator) -> Image:
+    height, width = hr_image.shape[:2]
+    small = cv2.resize(hr_image, (width // 2, height // 2), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
+
+
+def _other(other_hr_image: Image, _: np.random.Generator) -> Image:
+    return other_hr_image.copy()
+
+
+def _random(hr_image: Image, rng: np.random.Generator) -> Image:
+    return rng.integers(0, 256, hr_image.shape, dtype=np.uint8)
+
+
+# loss.sr_target -> (HR frame [2S, 2S, 3] uint8, generator) -> target of the same shape; `other` is given another frame
+SR_TARGETS: dict[str, Callable[[Image, np.random.Generator], Image]] = {
+    "upsampled": _upsampled,
+    "other": _other,
+    "random": _random,
+}
+
 
 TARGET_STREAM = 1  # keeps what is drawn for the target apart from what is drawn for the augmentation
 

@@ -7,9 +7,13 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Self
 
 NEAR = 0.6  # likeness, 0 to 1, from which a word is taken for a typo of another
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM)
@@ -145,3 +149,31 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     by_letters = {each.casefold(): each for each in reversed(list(known))}
     near = difflib.get_close_matches(name[:80].casefold(), by_letters, n=1, cutoff=NEAR)
     return by_letters[near[0]] if near else None
+
+
+# Stopping at the edge of a frame or a batch, so that what is being written can be finished.
+
+
+class StopSignal:
+    """Within this block the first Ctrl-C or SIGTERM only sets `number`; a second one stops hard."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers there alone
+            self._previous = {number: signal.signal(number, self._raised) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def __bool__(self) -> bool:
+        return self.number is not None
+
+    def _raised(self, number: int, _frame: FrameType | None) -> None:
+        self.number = number
+        self.__exit__()

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from data_utils.atomic import write_csv
 from data_utils.errors import InputError
+from data_utils.files import write_csv
 
 HrKind = Literal["native", "upsampled"]
 _WHOLE_NUMBERS = ("width", "height", "n_boxes", "crop_x", "crop_y", "n_small", "n_medium", "n_large",

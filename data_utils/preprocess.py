@@ -11,20 +11,20 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
-from data_utils.atomic import write_csv
-from data_utils.config import make_section
-from data_utils.dataset_section import FilterSection, SplitSection
+from data_utils.config.loading import make_section
+from data_utils.config.sections import FilterSection, SplitSection
 from data_utils.errors import Causes, InputError
+from data_utils.files import write_csv
 from data_utils.formats.identity import MetadataRow, PatientIds, read_metadata
 from data_utils.formats.labels import Findings
-from data_utils.formats.raw_set import LESION_ANSWERS
+from data_utils.formats.registry import LESION_ANSWERS
 from data_utils.formats.sources import Source, pair_with_labels
-from data_utils.imaging.image_metadata import strip_metadata
 from data_utils.imaging.images import IMAGE_SUFFIXES, UnreadableImage, image_size, list_images, read_bgr, write_image
-from data_utils.preparation.frame_jobs import SUFFIXES, resized_pair
-from data_utils.quality import Reason, rejection_reasons, score_frame
-from data_utils.splits import SplitItem, check_split, hold_outs
-from data_utils.splitting.split_report import write_splits
+from data_utils.imaging.metadata import strip_metadata
+from data_utils.imaging.quality import Reason, rejection_reasons, score_frame
+from data_utils.prepare.frame_jobs import SUFFIXES, resized_pair
+from data_utils.splits.report import write_splits
+from data_utils.splits.search import SplitItem, check_split, hold_outs
 
 FILTER_LOG = Path("results/filter_log.csv")
 SPLITS = Path("data/splits")

@@ -17,40 +17,40 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from data_utils.config_sections import Config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from data_utils.types import FloatArray
-from deployment.agreement import Agreement
-from deployment.backend_ap50 import ap50_of, open_part
-from deployment.backends import BACKENDS, TorchBackend, open_backend
+from data_utils.records import FloatArray
 from deployment.exporting.checks import (
     HALF_BOX_PX,
     HALF_SCORE,
     MAX_ABS_ERROR,
     MAX_BOX_PX,
     MAX_SCORE,
+    Agreement,
     ParityError,
+    ap50_of,
     check_agreement,
     check_ap50,
     check_parity,
     detections_agree,
+    open_part,
     parity_errors,
 )
 from deployment.exporting.files import (
     INPUT_NAME,
     OUTPUT_NAME,
+    InferenceGraph,
+    NmsGraph,
     halve_onnx,
     write_onnx,
     write_openvino,
     write_torchscript,
 )
-from deployment.exporting.graph import InferenceGraph, NmsGraph
-from deployment.exporting.int8 import as_inputs, quantise_onnx, quantise_openvino
-from deployment.exporting.sample_frames import find_frames, read_frames, spread
-from deployment.runtimes.exported import ExportedBackend
-from deployment.runtimes.metadata import FORMAT, chosen_conf
+from deployment.exporting.int8 import as_inputs, find_frames, quantise_onnx, quantise_openvino, read_frames, spread
+from deployment.runtimes.exported import FORMAT, ExportedBackend, chosen_conf
+from deployment.runtimes.registry import BACKENDS, TorchBackend, open_backend
+from models.checkpoint import load_model
 from models.predictor import DEFAULT_CONF, DEFAULT_IOU, DEFAULT_MAX_DET, Predictor
-from models.weights import load_model
 
 __all__ = ["ExportReport", "ExportSettings", "InferenceGraph", "ParityError", "export_model", "export_onnx"]
 

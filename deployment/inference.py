@@ -5,13 +5,16 @@ Reading, detecting and writing overlap (deployment/pipeline.py); what comes out 
 
 from __future__ import annotations
 
+import argparse
+import glob
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -19,22 +22,335 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from data_utils.errors import InputError, InterruptedRun
-from data_utils.imaging.images import DecodedImage, read_bgr, write_image
-from data_utils.stop import StopSignal
-from data_utils.types import Detections
-from deployment.camera import CameraReader
-from deployment.detection_files import DetectionFiles, OutputStems
-from deployment.draw import draw_detections
-from deployment.network import NetworkReader
+from data_utils.errors import InputError, InterruptedRun, StopSignal
+from data_utils.files import is_hidden_below, visible_files
+from data_utils.imaging.images import IMAGE_SUFFIXES, DecodedImage, read_bgr, write_image
+from data_utils.imaging.video import VIDEO_SUFFIXES, usable_rate
+from data_utils.records import Detections
+from deployment.network import NetworkReader, is_address
+from deployment.outputs import FRAME_NUMBER, DetectionFiles, OutputStems, draw_detections, draw_fps
 from deployment.pipeline import Behind, overlapped
-from deployment.run_parts import RunOptions, RunParts
-from deployment.run_summary import RunSummary
-from deployment.sources import Sources
-from deployment.stream import AnnotatedStream
-from deployment.video import VideoReader
-from evaluation.video_records import FrameRecord
-from models.predictor import Predictor
+from deployment.runtimes.exported import ExportedBackend, chosen_conf
+from deployment.runtimes.pytorch import TorchBackend
+from deployment.runtimes.registry import open_backend
+from deployment.tracking import AlertRule, Tracker, low_conf
+from deployment.video import CameraReader, VideoFrame, VideoReader, VideoWriter
+from evaluation.video.records import FrameRecord
+from models.predictor import DEFAULT_IOU, Backend, Predictor
+
+# What a run over sources did, and how it says so.
+
+
+@dataclass
+class RunSummary:
+    """Counts of a run. seconds: of the whole work; detector_seconds: of resize, network and NMS, summed over frames.
+
+    detected: frames the detector was run on; the others carry its last boxes on (`--every`).
+    """
+
+    frames: int = 0
+    detected: int = 0
+    frames_with_detections: int = 0
+    seconds: float = 0.0
+    detector_seconds: float = 0.0
+    outputs: list[Path] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def count(self, any_found: bool, detector_seconds: float | None) -> None:
+        """Count a frame; detector_seconds: None where the detector was not run on it."""
+        self.frames += 1
+        self.frames_with_detections += any_found
+        if detector_seconds is not None:
+            self.detected += 1
+            self.detector_seconds += detector_seconds
+
+    @property
+    def mean_fps(self) -> float:
+        """Frames per second, reading, drawing and writing included; 0 before the first frame."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def lines(self) -> list[str]:
+        """Return the closing summary, one entry a line."""
+        outputs = ", ".join(map(str, self.outputs[:1])) or "none (--save writes annotated copies)"
+        more = f" and {len(self.outputs) - 1} more beside it" if len(self.outputs) > 1 else ""
+        each = 1000 * self.detector_seconds / self.detected if self.detected else 0.0
+        return [
+            f"frames                  {self.frames}",
+            f"frames with detections  {self.frames_with_detections}",
+            f"mean FPS                {self.mean_fps:.1f} (reading, writing included; {each:.1f} ms in the detector)",
+            f"output                  {outputs}{more}",
+            *(f"note                    {what}: {count}" for what, count in self.counts.items()),
+            *(f"skipped                 {reason}" for reason in self.skipped),
+        ]
+
+
+# What the parts of a run share: its options, its predictor, where things go, what is counted.
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to do with detections besides drawing them.
+
+    fps: frame rate of videos, over what they state. every: detect in each n-th frame of a video, its boxes staying on
+    until the next. track: follow detections through videos and show those the rule raises; images are not affected.
+    conf: score that begins a track; the predictor's own should then be lower (deployment/tracking.py).
+    Raises InputError for an unusable value.
+    """
+
+    show: bool = False
+    fps: float | None = None
+    every: int = 1
+    track: AlertRule | None = None
+    conf: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and usable_rate(self.fps) is None:
+            raise InputError(f"--fps {self.fps}: not a usable frame rate")
+        if self.every < 1:
+            raise InputError(f"--every {self.every}: must be at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class RunParts:
+    """A run's parts. out_dir: of annotated copies, or None; files: of detections as text, or None.
+
+    stems: those of what is written, given as each picture or video comes.
+    """
+
+    predictor: Predictor
+    options: RunOptions
+    out_dir: Path | None
+    files: DetectionFiles | None
+    summary: RunSummary
+    stems: OutputStems = field(default_factory=OutputStems)
+
+    @property
+    def conf(self) -> float:
+        """The score from which a detection counts."""
+        return self.predictor.conf if self.options.conf is None else self.options.conf
+
+    def detect(self, bgr: NDArray[np.uint8]) -> tuple[Detections, float]:
+        """Detect in a frame; returns the detector's seconds too. May be called from several threads."""
+        start = time.perf_counter()
+        found = self.predictor.predict(bgr)
+        return found, time.perf_counter() - start
+
+
+# From infer.py's command line to what a run needs.
+
+
+def run_options(arguments: argparse.Namespace) -> RunOptions:
+    """Read what to do with detections; raises InputError for an unusable value."""
+    rule = AlertRule.parse(arguments.alert)
+    return RunOptions(arguments.show, arguments.fps, arguments.every, rule if arguments.track else None)
+
+
+def open_predictor(
+    arguments: argparse.Namespace, options: RunOptions, *, one_at_a_time: bool
+) -> tuple[Predictor, RunOptions]:
+    """Open the weights with the thresholds asked for, else the file's own, else the defaults.
+
+    one_at_a_time: each frame as soon as possible, as a camera wants it, rather than many. Raises InputError for
+    thresholds below those a file with suppression in its graph applied itself.
+    """
+    backend = open_backend(
+        arguments.weights, arguments.device, arguments.backend, throughput=not one_at_a_time,
+        precision=arguments.precision,
+    )  # fmt: skip
+    meta = backend.meta if isinstance(backend, ExportedBackend) else None
+    conf, _ = _conf(arguments, backend)
+    iou = arguments.iou if arguments.iou is not None else meta.iou if meta else DEFAULT_IOU
+    lowest = low_conf(conf) if options.track is not None else conf
+    if meta is not None and meta.nms:
+        if conf < meta.conf or iou > meta.iou:
+            raise InputError(
+                f"{arguments.weights}: suppressed inside at --conf {meta.conf:g} --iou {meta.iou:g}; ask for no lower "
+                "score and no higher IoU, or export it without --nms"
+            )
+        lowest = max(lowest, meta.conf)
+    predictor = Predictor(backend, lowest, iou, tile=arguments.tile, tta=arguments.tta)
+    return predictor, replace(options, conf=conf)
+
+
+def describe_backend(backend: Backend) -> str:
+    """Return the run's first line: what computes the detections, in which number format, and why in that one."""
+    kind = type(backend).__name__.removesuffix("Backend")
+    if isinstance(backend, TorchBackend):
+        return f"backend                 {kind} on {backend.device}, {backend.number_format}"
+    meta = backend.meta if isinstance(backend, ExportedBackend) else None
+    return f"backend                 {kind}" + (f", {meta.precision} (as exported)" if meta else "")
+
+
+def describe_threshold(arguments: argparse.Namespace, options: RunOptions, backend: Backend) -> str:
+    """Return the line that says from which score on detections count, and where that comes from."""
+    return f"threshold               {options.conf:g} ({_conf(arguments, backend)[1]})"
+
+
+def _conf(arguments: argparse.Namespace, backend: Backend) -> tuple[float, str]:
+    if arguments.conf is None and isinstance(backend, ExportedBackend):
+        return backend.meta.conf, backend.meta.conf_from
+    return chosen_conf(arguments.conf, backend.threshold if isinstance(backend, TorchBackend) else None)
+
+
+def open_files(arguments: argparse.Namespace, out_dir: Path, names: Sequence[str]) -> DetectionFiles | None:
+    """Open the text files that were asked for, or None."""
+    if not (arguments.save_txt or arguments.save_json):
+        return None
+    return DetectionFiles(out_dir, names, text=arguments.save_txt, json=arguments.save_json)
+
+
+# A video or camera being annotated: from a frame's detections to what is counted, drawn and written.
+
+
+FPS_MEMORY = 0.9  # share of the shown frame rate that the next one keeps, so that the digits stand still
+
+
+class AnnotatedStream:
+    """One video or camera of a run: what its frames share. Frames come in order, but for `detect`."""
+
+    def __init__(
+        self, run: RunParts, reader: VideoReader | CameraReader | NetworkReader, source: str, name: str, folder: Path
+    ) -> None:
+        self.run, self.reader, self.source, self.folder = run, reader, source, folder
+        text = run.files is not None and run.files.labels_dir is not None
+        self.stem = run.stems.of_video(run.out_dir, folder, name, with_text=text)
+        self.target = None if run.out_dir is None else run.out_dir / folder / f"{self.stem}.mp4"
+        rule = run.options.track
+        self.tracker = Tracker(run.conf, rule) if rule is not None else None
+        self.writer: VideoWriter | None = None
+        self.shown_fps, self._last_time = 0.0, time.perf_counter()
+        self._last = FrameRecord(source, 0, 0.0, (0, 0), Detections.empty())
+
+    def detect(self, frame: VideoFrame) -> tuple[Detections, float] | None:
+        """Detect in a frame whose turn it is (`every`); called from several threads."""
+        return None if frame.index % self.run.options.every else self.run.detect(frame.bgr)
+
+    def annotate(self, frame: VideoFrame, result: tuple[Detections, float] | None, behind: Behind) -> None:
+        """Track, count, draw in place, and hand the frame to the encoder."""
+        seconds = None
+        if result is not None:
+            found, seconds = result
+            self._last = self._record(frame, found)
+        record, files = self._last, self.run.files
+        shown = [k for k, raised in enumerate(record.raised) if raised]
+        self.run.summary.count(bool(shown), seconds)
+        found = record.detections
+        tracks = None if record.tracks is None else [record.tracks[k] for k in shown]
+        chosen = Detections(found.boxes_xyxy[shown], found.scores[shown], found.class_ids[shown])
+        draw_detections(frame.bgr, chosen, self.run.predictor.backend.names, tracks)
+        draw_fps(frame.bgr, self._fps())
+        if files is not None and result is not None:
+            stem = self.stem + FRAME_NUMBER.format(record.frame)
+            behind.do(lambda: files.write(record, stem, self.folder, self.target))
+        if self.target is not None:
+            self.writer = self.writer or self._new_writer(frame.bgr, self.target)
+            writer = self.writer
+            behind.do(lambda: writer.write(frame.bgr, frame.pts))
+
+    def finish(self) -> None:
+        """Close the file, whole or cut short; a second call does nothing."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.close()
+            if writer.finished:
+                self.run.summary.outputs.append(writer.path)
+
+    def _record(self, frame: VideoFrame, found: Detections) -> FrameRecord:
+        tracks = alerts = None
+        if self.tracker is not None:
+            tracked = self.tracker.update(found)
+            found, tracks, alerts = tracked.detections, tracked.tracks, tracked.alerts
+        size = (frame.bgr.shape[1], frame.bgr.shape[0])
+        seconds = round(float(frame.pts * self.reader.time_base), 6)
+        return FrameRecord(self.source, frame.index, seconds, size, found, tracks, alerts)
+
+    def _fps(self) -> float:
+        now = time.perf_counter()
+        fps, self._last_time = 1 / max(now - self._last_time, 1e-6), now
+        self.shown_fps = FPS_MEMORY * self.shown_fps + (1 - FPS_MEMORY) * fps if self.shown_fps else fps
+        return self.shown_fps
+
+    def _new_writer(self, bgr: NDArray[np.uint8], target: Path) -> VideoWriter:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        reader = self.reader
+        size = (bgr.shape[1], bgr.shape[0])
+        return VideoWriter(target, size, reader.frame_rate, reader.time_base, reader.pixel_aspect)
+
+
+# What `infer.py --source` may name: an image, a video, a folder, a glob pattern, a camera's number, an address.
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Files to run on, in order, and below which folder they were found; or a camera, or a stream's address.
+
+    ignored: files of other kinds.
+    """
+
+    root: Path
+    images: tuple[Path, ...] = ()
+    videos: tuple[Path, ...] = ()
+    camera: int | None = None
+    stream: str | None = None
+    ignored: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come in their own time, not as fast as they are read."""
+        return self.camera is not None or self.stream is not None
+
+
+def find_sources(source: str, results: Path | None = None) -> Sources:
+    """Resolve `source`; files below `results` (earlier output) are no sources of a folder or pattern.
+
+    Raises InputError when it names nothing that can be read.
+    """
+    if not source:
+        raise InputError("--source is empty; name an image, a video, a folder, a pattern or a camera's number")
+    if is_address(source):
+        return Sources(Path(), stream=source)
+    path = Path(source)
+    if path.is_dir():
+        found = visible_files(path)
+        return _sorted_out(path, found, source, results)
+    if path.is_file():
+        if path.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+            raise InputError(f"{path}: '{path.suffix}' is neither an image ({_listed(IMAGE_SUFFIXES)}) nor a video "
+                             f"({_listed(VIDEO_SUFFIXES)})")
+        return _sorted_out(path.parent, [path], source, None)
+    if source.isdecimal():
+        return Sources(Path(), camera=int(source))
+    if glob.has_magic(source):
+        found = [Path(name) for name in sorted(glob.glob(source, recursive=True)) if Path(name).is_file()]
+        return _sorted_out(_fixed_part(source), found, source, results)
+    raise InputError(f"--source {source}: no such file or folder, no pattern that matches, no camera number, no "
+                     "address such as rtsp://HOST/PATH")
+
+
+def _sorted_out(root: Path, found: list[Path], source: str, results: Path | None) -> Sources:
+    fresh = found if results is None else [f for f in found if not f.resolve().is_relative_to(results.resolve())]
+    visible = [file for file in fresh if not is_hidden_below(file, root)]  # unfinished output, system litter
+    images = tuple(file for file in visible if file.suffix.lower() in IMAGE_SUFFIXES)
+    videos = tuple(file for file in visible if file.suffix.lower() in VIDEO_SUFFIXES)
+    if not images and not videos:
+        n_results = len(found) - len(fresh)
+        earlier = f", {n_results} of them below the output folder {results}" if n_results else ""
+        raise InputError(f"--source {source}: holds no image or video ({len(found)} files found{earlier})")
+    return Sources(root, images, videos, ignored=len(found) - len(images) - len(videos))
+
+
+def _fixed_part(pattern: str) -> Path:
+    """Return the folder in front of a pattern's first wildcard."""
+    folder = Path(pattern).parent
+    while glob.has_magic(str(folder)):
+        folder = folder.parent
+    return folder
+
+
+def _listed(suffixes: frozenset[str]) -> str:
+    return " ".join(sorted(suffixes))
+
 
 JPEG_QUALITY = 95
 WAITING_WRITES = 4  # frames that may wait for the encoder

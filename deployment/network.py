@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from data_utils.errors import InputError
-from data_utils.videos.video_decoding import as_displayed, failure_reason, usable_rate
+from data_utils.imaging.video import as_displayed, failure_reason, usable_rate
 from deployment.video import DEFAULT_FPS, VideoFrame
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "udp", "srt")

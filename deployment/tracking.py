@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_utils.errors import InputError
-from data_utils.types import Detections
+from data_utils.records import Detections
 
 LOW_SCORE = 0.4  # of the threshold: weaker detections than it, down to this share, may go on a track, not begin one
 LOST_FRAMES = 30  # frames for which a track that is not seen keeps its identity

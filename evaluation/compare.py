@@ -26,11 +26,11 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
     Thresholds are each model's own, chosen on validation predictions. Raises InputError when a pass is missing or the
     two were not scored on the same frames under the same settings.
     """
-    from evaluation.bootstrap import units_of
-    from evaluation.headline import Scoring
-    from evaluation.paired import paired_intervals, sized_as
-    from evaluation.prediction_file import load, require_origin
+    from evaluation.passes.stored import load, require_origin
     from evaluation.score import chosen_threshold, validation_pass
+    from evaluation.statistics.bootstrap import units_of
+    from evaluation.statistics.headline import Scoring
+    from evaluation.statistics.paired import paired_intervals, sized_as
 
     passes = [load(find_pass(place, data)) for place in (first, second)]
     for stored in passes:
@@ -68,7 +68,7 @@ def compare(first: Path, second: Path, data: str, resamples: int | None = None) 
 def _note_scorings(passes: Sequence[Any]) -> list[str]:
     """Note in the ledger that a test list was looked at once more with each model."""
     from evaluation.score import ledger_folder
-    from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
+    from evaluation.scoring.ledger import is_spent_by_scoring, note_scoring
 
     if not is_spent_by_scoring(passes[0].about["data"]):
         return []
@@ -98,8 +98,8 @@ def find_pass(place: Path, data: str) -> Path:
 
 def report(compared: Mapping[str, Any]) -> str:
     """Lay out one comparison: table, plain words for AP50 and its size buckets, and what the data can show."""
-    from evaluation.paired import ASKED, in_words
-    from evaluation.report import format_table
+    from evaluation.report.text import format_table
+    from evaluation.statistics.paired import ASKED, in_words
 
     about, pairs = compared["about"], compared["pairs"]
     rows = [_row(name, pair) for name, pair in pairs.items() if pair.difference.value is not None]
@@ -134,8 +134,8 @@ def report(compared: Mapping[str, Any]) -> str:
 
 def over_repeats(compared: Sequence[Mapping[str, Any]], what: str) -> str:
     """Return Wilcoxon's test of each measure over splits or seeds, and how small its p can be at all."""
-    from evaluation.paired import pooled, signed_rank
-    from evaluation.report import format_table, format_value
+    from evaluation.report.text import format_table, format_value
+    from evaluation.statistics.paired import pooled, signed_rank
 
     tables, rows, least = [one["pairs"] for one in compared], [], 1.0
     for name in tables[0]:
@@ -154,7 +154,7 @@ def over_repeats(compared: Sequence[Mapping[str, Any]], what: str) -> str:
 
 def _trainings(weights: Sequence[Sequence[str]], what: str) -> str:
     """Say how many different trainings stand behind each side of repeats, of which `weights` holds (A's, B's)."""
-    from evaluation.paired import a_side
+    from evaluation.statistics.paired import a_side
 
     first, second = (len(set(side)) for side in zip(*weights, strict=True))
     counts = f"It rests on {a_side(first) if first == second else f'{first} trainings of A and {second} of B'}"
@@ -165,8 +165,8 @@ def _trainings(weights: Sequence[Sequence[str]], what: str) -> str:
 
 
 def _row(name: str, pair: Any) -> list[str]:
-    from evaluation.bootstrap import difference_texts
-    from evaluation.report import format_value
+    from evaluation.report.text import format_value
+    from evaluation.statistics.bootstrap import difference_texts
 
     difference = pair.difference
     change, bounds = f"{difference.value:+.3f}", ""
@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if key is not None:
         print("\n" + over_repeats(compared, f"{key}s"))
     if arguments.save:
-        from data_utils.atomic import write_text
+        from data_utils.files import write_text
 
         write_text(arguments.save, json.dumps([_plain(one) for one in compared], indent=1, allow_nan=False) + "\n")
         print(f"\nwritten: {arguments.save}")

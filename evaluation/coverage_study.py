@@ -44,7 +44,7 @@ def simulate(rng: Any, n_patients: int, n_models: int = 2) -> list[list[Any]]:
     """
     import numpy as np
 
-    from data_utils.types import Detections, FrameResult
+    from data_utils.records import Detections, FrameResult
 
     models: list[list[Any]] = [[] for _ in range(n_models)]
     for patient in range(n_patients):
@@ -70,7 +70,7 @@ def run_study(seed: int, n_patients: int, n_resamples: int) -> list[Study]:
     """Simulate one study and return the intervals of every measure, and of the difference between the two models."""
     import numpy as np
 
-    from evaluation.paired import paired_intervals
+    from evaluation.statistics.paired import paired_intervals
 
     first, second = simulate(np.random.default_rng(seed), n_patients)
     scoring = _scoring(n_resamples)
@@ -88,7 +88,7 @@ def true_values(seed: int, n_patients: int = 20_000) -> dict[str, float]:
     """Return what a detector reaches over very many patients."""
     import numpy as np
 
-    from evaluation.headline import headline_intervals
+    from evaluation.statistics.headline import headline_intervals
 
     (results,) = simulate(np.random.default_rng(seed), n_patients, n_models=1)
     results = [replace(result, group="all") for result in results]  # nothing is resampled here
@@ -131,8 +131,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=whole_from(1), default=2, help="processes (default: %(default)s)")
     parser.add_argument("--save", type=Path, metavar="CSV", help="also write the table there")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    from data_utils.atomic import write_csv
-    from evaluation.report import format_table
+    from data_utils.files import write_csv
+    from evaluation.report.text import format_table
 
     count = arguments.studies
     with ProcessPoolExecutor(arguments.jobs) as pool:
@@ -172,8 +172,8 @@ def _found(rng: Any, truth: Any, difficulty: float) -> tuple[Any, Any]:
 
 
 def _scoring(n_resamples: int) -> Any:
-    from data_utils.config_sections import EvalSection
-    from evaluation.headline import Scoring
+    from data_utils.config.sections import EvalSection
+    from evaluation.statistics.headline import Scoring
 
     return Scoring(("lesion",), 0.5, 0.001, 640, EvalSection(resamples=n_resamples))
 

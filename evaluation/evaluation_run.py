@@ -10,19 +10,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from data_utils.atomic import write_csv, write_text
-from data_utils.config_sections import Config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from evaluation.evaluation_set import evaluation_config
+from data_utils.files import write_csv, write_text
 from evaluation.external_tables import write_tables
 from evaluation.metrics import model_metrics, reconstruction_metrics
-from evaluation.paper import is_for_tables_9_and_10, paper_notes, paper_values
-from evaluation.prediction_file import StoredPass, load, truth_path
-from evaluation.report import csv_rows, format_report
+from evaluation.paper.published import is_for_tables_9_and_10, paper_notes, paper_values
+from evaluation.passes.evaluation_set import evaluation_config
+from evaluation.passes.predict import LoadedModel, run_and_store
+from evaluation.passes.stored import StoredPass, load, truth_path
+from evaluation.report.text import csv_rows, format_report
 from evaluation.score import NO_CHOICE, evaluation_path, score, validation_pass
-from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
-from evaluation.stored_pass import LoadedModel, run_and_store
-from models.weights import load_model, pick_device
+from evaluation.scoring.ledger import is_spent_by_scoring, note_scoring
+from models.checkpoint import load_model, pick_device
 
 CSV_COLUMNS = ("metric", "class", "value", "low", "high", "paper")
 

@@ -52,7 +52,7 @@ def find_records(places: Iterable[Path], external: str) -> Found:
 
     Of several for one cell the newest counts, and the note says so. Files that cannot be read are named and left out.
     """
-    from evaluation.paper import PAPER_EPOCHS, other_than_paper
+    from evaluation.paper.published import PAPER_EPOCHS, other_than_paper
 
     found, n_replaced, others = Found(), 0, []
     files = {path.resolve(): path for place in places for path in _evaluations(place)}
@@ -85,7 +85,7 @@ def find_records(places: Iterable[Path], external: str) -> Found:
 
 def cells(found: Found) -> list[Cell]:
     """Return all cells of Table 9, then of Table 10."""
-    from evaluation.paper import table_9, table_10
+    from evaluation.paper.published import table_9, table_10
 
     filled = [
         _fill(found, Cell(9, model, 1, measure, value))
@@ -130,7 +130,7 @@ def write_tables(places: Iterable[Path], external: str, out: Path) -> tuple[str,
     """Gather, lay out and save both tables as `out`/external_tables_<set>.{md,csv}; return the text and the files."""
     from dataclasses import asdict
 
-    from data_utils.atomic import write_csv, write_text
+    from data_utils.files import write_csv, write_text
 
     found = find_records(places, external)
     all_cells = cells(found)
@@ -150,7 +150,7 @@ def _evaluations(place: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    from evaluation.paper import other_than_paper
+    from evaluation.paper.published import other_than_paper
 
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ def _place_of(record: Mapping[str, Any], path: Path, external: str) -> tuple[str
 
     A run folder knows which split it was trained on; elsewhere the --split of evaluate.py counts.
     """
-    from evaluation.paper import external_model
+    from evaluation.paper.published import external_model
 
     split = record["split"]
     try:

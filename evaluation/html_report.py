@@ -22,11 +22,11 @@ def write_report(record_file: Path, with_pictures: bool = True) -> Path:
     It is report.html for what `find_record` would choose in a run folder, else report_<weights>_<data>.html. Raises
     InputError when `record_file` is no evaluation of today's evaluate.py.
     """
-    from data_utils.pages.page import environment, write_page
-    from evaluation.reporting.galleries import write_key
-    from evaluation.reporting.run_files import read_run
-    from evaluation.reporting.template import STYLE, TEMPLATE
-    from evaluation.reporting.whole_page import page_values
+    from data_utils.pages import environment, write_page
+    from evaluation.report.page import page_values
+    from evaluation.report.pictures import write_key
+    from evaluation.report.run_files import read_run
+    from evaluation.report.template import STYLE, TEMPLATE
 
     files = read_run(record_file)
     values = page_values(files, with_pictures)
@@ -38,7 +38,7 @@ def write_report(record_file: Path, with_pictures: bool = True) -> Path:
 
 def page_path(record_file: Path) -> Path:
     """Return where the page about an evaluation goes."""
-    from evaluation.reporting.run_files import find_record, is_run_folder
+    from evaluation.report.run_files import find_record, is_run_folder
 
     folder = record_file.parent
     if is_run_folder(folder) and find_record(folder) == record_file:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", help="which evaluation of the folder: test, val or an external set; default: test")
     parser.add_argument("--no-pictures", action="store_true", help="leave out everything that shows a frame")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    from evaluation.reporting.run_files import find_record
+    from evaluation.report.run_files import find_record
 
     record_file = find_record(arguments.run, arguments.data)
     print(f"written: {write_report(record_file, with_pictures=not arguments.no_pictures)}")

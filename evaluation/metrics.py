@@ -9,18 +9,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from data_utils.config_sections import Config
-from data_utils.types import FrameResult
-from evaluation.average_precision import RECALL_POINTS
-from evaluation.benchmark import measure_fps, measure_gflops, measure_speed
-from evaluation.coco import AveragePrecision, area_ranges, average_precision
-from evaluation.confusion import confusion_matrix
-from evaluation.headline import Scoring
+from data_utils.config.sections import Config
+from data_utils.records import FrameResult
+from evaluation.cost import measure_fps, measure_gflops, measure_speed, model_costs
 from evaluation.image_quality import ReconstructionQuality
-from evaluation.match_table import SizeReference
-from evaluation.model_costs import model_costs
-from evaluation.operating_points import OperatingPoint, Threshold, at_threshold, best_f1, healthy_frames
-from evaluation.predictions import ASSUMED_SIZE, NON_FINITE, Sizes, predict
+from evaluation.passes.predict import ASSUMED_SIZE, NON_FINITE, Sizes, predict
+from evaluation.scoring.ap import RECALL_POINTS, AveragePrecision, area_ranges, average_precision
+from evaluation.scoring.matching import SizeReference
+from evaluation.scoring.operating_points import (
+    OperatingPoint,
+    Threshold,
+    at_threshold,
+    best_f1,
+    confusion_matrix,
+    healthy_frames,
+)
+from evaluation.statistics.headline import Scoring
 
 __all__ = [
     "compute_ap50",

@@ -15,9 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from data_utils.atomic import write_text
 from data_utils.errors import InputError, run_command
-from data_utils.saved_json import read_saved_json
+from data_utils.files import read_saved_json, write_text
 
 NO_CHOICE = "No threshold could be chosen on validation frames"
 DEFAULT_THRESHOLD = 0.25  # infer.py's, where no validation frames say otherwise
@@ -29,10 +28,10 @@ def score(stored: Any, validation: Any | None = None) -> dict[str, Any]:
     validation: the stored pass of the same weights on validation frames, on which threshold and sweep setting are
     chosen; for the validation frames themselves, that very pass. None: DEFAULT_THRESHOLD, and no sweep setting.
     """
-    from evaluation import clinical
-    from evaluation.headline import Scoring, headline_intervals
     from evaluation.metrics import detection_metrics
-    from evaluation.operating_points import hit_table, threshold_curves
+    from evaluation.scoring import clinical
+    from evaluation.scoring.operating_points import hit_table, threshold_curves
+    from evaluation.statistics.headline import Scoring, headline_intervals
 
     scoring, results = Scoring.from_dict(stored.about["scoring"]), stored.results
     threshold = chosen_threshold(stored, validation, scoring)
@@ -57,7 +56,7 @@ def score(stored: Any, validation: Any | None = None) -> dict[str, Any]:
 
 def chosen_threshold(stored: Any, validation: Any | None, scoring: Any) -> Any:
     """Return the `Threshold` of best F1 on the validation pass; DEFAULT_THRESHOLD where there is none."""
-    from evaluation.operating_points import Threshold, best_f1
+    from evaluation.scoring.operating_points import Threshold, best_f1
 
     if validation is None:
         why = "there are no validation predictions of these weights on other frames"
@@ -77,7 +76,7 @@ def validation_pass(stored: Any) -> Any | None:
     It is of the same weights and settings, on the split they were trained on, and shares neither frame nor group with
     the scored frames, unless those are themselves the validation frames.
     """
-    from evaluation.prediction_file import load
+    from evaluation.passes.stored import load
 
     about = stored.about
     if about["data"] == "val":
@@ -105,7 +104,7 @@ def _overlap(stored: Any, validation: Any) -> bool:
 
 
 def _of_one_set(about: dict[str, Any], other: dict[str, Any]) -> bool:
-    from evaluation.evaluation_set import PARTS
+    from evaluation.passes.evaluation_set import PARTS
 
     names = [str(one.get("label")).rpartition(f"_split{one.get('split')}_{one['data']}")[0] for one in (about, other)]
     return about["data"] in PARTS and not (all(names) and names[0] != names[1])
@@ -131,9 +130,9 @@ def find_predictions(place: Path) -> list[Path]:
 
 def rescore(path: Path) -> tuple[str, Path]:
     """Score one prediction file and rewrite its evaluation; return the table and the JSON file."""
-    from evaluation.prediction_file import load, require_origin
-    from evaluation.report import format_report
-    from evaluation.scoring_ledger import is_spent_by_scoring, note_scoring
+    from evaluation.passes.stored import load, require_origin
+    from evaluation.report.text import format_report
+    from evaluation.scoring.ledger import is_spent_by_scoring, note_scoring
 
     stored = load(path)
     require_origin(stored)
@@ -155,8 +154,8 @@ def rescore(path: Path) -> tuple[str, Path]:
 
 def _is_of_one_scoring(note: str) -> bool:
     """Return whether a note speaks of the scoring it was written at alone, not of the model or the data."""
-    from evaluation.prediction_file import LOST, TORN
-    from evaluation.scoring_ledger import SENTENCE
+    from evaluation.passes.stored import LOST, TORN
+    from evaluation.scoring.ledger import SENTENCE
 
     return note.startswith((SENTENCE, NO_CHOICE)) or note.endswith(TORN) or LOST in note
 
@@ -167,8 +166,8 @@ def evaluation_path(predictions: Path) -> Path:
 
 
 def _sweep(stored: Any, validation: Any | None, scoring: Any) -> dict[str, Any]:
-    from evaluation.operating_points import at_threshold
-    from evaluation.threshold_sweep import best_setting, sweep, thin_out
+    from evaluation.scoring.operating_points import at_threshold
+    from evaluation.scoring.sweep import best_setting, sweep, thin_out
 
     if validation is None:
         return {"chosen_on": None, "setting": None, "rows": [], "here": None}
@@ -228,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("run", type=Path, help="run folder, or one predictions_*.jsonl")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    from evaluation.prediction_file import load, require_origin
+    from evaluation.passes.stored import load, require_origin
 
     paths = find_predictions(arguments.run)
     for path in paths:

@@ -28,7 +28,7 @@ def draw(rng: Any, n_frames: int, n_detections: int, nc: int, n_patients: int) -
     """Draw frames with one to five true boxes and `n_detections` detections, half of them near a true box."""
     import numpy as np
 
-    from data_utils.types import Detections, FrameResult
+    from data_utils.records import Detections, FrameResult
 
     results = []
     for frame in range(n_frames):
@@ -52,7 +52,7 @@ def draw(rng: Any, n_frames: int, n_detections: int, nc: int, n_patients: int) -
 
 def time_ap(results: Sequence[Any], nc: int, rounds: int) -> dict[str, Any]:
     """Time both in turn; returns medians in seconds, their ratio, and how far the two AP50 lie apart."""
-    from evaluation.coco import average_precision
+    from evaluation.scoring.ap import average_precision
 
     sides: dict[str, Callable[[], float]] = {
         "ours": lambda: average_precision(results, nc).ap or 0.0,
@@ -78,8 +78,8 @@ def time_ap(results: Sequence[Any], nc: int, rounds: int) -> dict[str, Any]:
 
 def time_bootstrap(results: Sequence[Any], rounds: int) -> dict[str, Any]:
     """Time all headline numbers with their intervals, matching included."""
-    from data_utils.config_sections import EvalSection
-    from evaluation.headline import Scoring, headline_intervals
+    from data_utils.config.sections import EvalSection
+    from evaluation.statistics.headline import Scoring, headline_intervals
 
     scoring = Scoring(("lesion",), 0.5, 0.001, 640, EvalSection(resamples=RESAMPLES))
     seconds, headline, n_units = [], {}, 0
@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     import numpy as np
 
-    from data_utils.atomic import write_text
+    from data_utils.files import write_text
 
     rng = np.random.default_rng(arguments.seed)
     ap = time_ap(draw(rng, N_FRAMES, N_DETECTIONS, N_CLASSES, N_FRAMES), N_CLASSES, arguments.rounds)

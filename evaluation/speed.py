@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     report, record = measure(arguments)
     print(report)
     if arguments.json:
-        from data_utils.atomic import write_text
+        from data_utils.files import write_text
 
         write_text(arguments.json, json.dumps(record, indent=1, allow_nan=False) + "\n")
         print(f"written: {arguments.json}")
@@ -38,24 +38,23 @@ def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Return the tables as text, and the numbers as plain values."""
     from dataclasses import asdict
 
-    from evaluation.benchmark import measure_gflops, measure_speed, measure_steps, sample_frames
-    from evaluation.branch_proof import prove_branch_free
-    from evaluation.branch_time import LEAST_PAIRS, time_beside_detector
-    from evaluation.report import format_table
-    from models.weights import load_model, pick_device
+    from evaluation import cost
+    from evaluation.report.text import format_table
+    from models.checkpoint import load_model, pick_device
 
     model, config, meta = load_model(arguments.weights, pick_device(arguments.device))
     side, limit = config.imgsz_lr, arguments.max_seconds
-    speeds = [measure_speed(model, side, arguments.warmup, arguments.iters, limit, size) for size in arguments.batch]
-    steps = measure_steps(model, side, n_iters=min(arguments.iters, 100), max_seconds=limit)
+    warmup, iters = arguments.warmup, arguments.iters
+    speeds = [cost.measure_speed(model, side, warmup, iters, limit, size) for size in arguments.batch]
+    steps = cost.measure_steps(model, side, n_iters=min(arguments.iters, 100), max_seconds=limit)
     counts = model.count_params()
     graphs = {
-        name: {"gflops": measure_gflops(model, side, training=name == "training"), "params": counts[key]}
+        name: {"gflops": cost.measure_gflops(model, side, training=name == "training"), "params": counts[key]}
         for name, key in (("inference", "backbone"), ("training", "total"))
     }
-    proof = prove_branch_free(model, sample_frames(model, side))
-    pairs = max(arguments.iters // 2, LEAST_PAIRS)
-    beside = time_beside_detector(model, sample_frames(model, side), pairs, min(arguments.warmup, 10), limit)
+    proof = cost.prove_branch_free(model, cost.sample_frames(model, side))
+    pairs = max(arguments.iters // 2, cost.LEAST_PAIRS)
+    beside = cost.time_beside_detector(model, cost.sample_frames(model, side), pairs, min(arguments.warmup, 10), limit)
     record = {"weights": str(arguments.weights), "weights_sha256": meta["weights_sha256"],
               "speed": [asdict(speed) for speed in speeds], "steps": asdict(steps), "graphs": graphs,
               "branch_free": proof.holds, "branch_free_because": proof.sentence(),

@@ -101,7 +101,7 @@ class BackboneWithHooks(nn.Module):
                 raise InputError(f"sr_layers = {list(hook_layers)}: layer {layer} is not among 0..{n_layers - 2}")
             self.layers[layer].register_forward_hook(functools.partial(self._tap, layer))
         if is_file:
-            from models.weights import load_pretrained
+            from models.checkpoint import load_pretrained
 
             load_pretrained(self.detector, Path(weights))
 

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from data_utils.config_sections import Config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from models.weights import (
+from models.checkpoint import (
     DENOISE,
     averaged_state,
     check_task,

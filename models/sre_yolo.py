@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
+import sysconfig
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
 from models.backbone import BackboneWithHooks
-from models.sr_branch import SRBranch
-from models.sr_window import Windows
+from models.sr_branch import SRBranch, Windows
 
 
 class SREYOLO(nn.Module):
@@ -41,7 +44,7 @@ class SREYOLO(nn.Module):
         """Run float [B, 3, S, S] RGB in [0, 1]; S is a multiple of the detector's largest stride.
 
         Returns {"predictions": the head's output, "sr_output": [B, 3, 2S, 2S] or None}; with `windows`, the branch
-        reconstructs only those parts of the frames (see models/sr_window.py). With `inference=True` the
+        reconstructs only those parts of the frames (see models/sr_branch.py). With `inference=True` the
         branch is not called and the result is the decoded tensor [B, 4 + nc, A]: centre x, centre y, width and height
         in input pixels, then class scores in [0, 1]; that needs eval mode.
         """
@@ -112,3 +115,39 @@ class SREYOLO(nn.Module):
 def largest_stride(model: SREYOLO) -> int:
     """Return the stride, in input pixels, of the coarsest detection map."""
     return int(torch.as_tensor(model.backbone.head.stride).max())
+
+
+# torch.compile for the detector's training forward.
+
+
+COMPILERS = ("g++", "c++", "clang++")  # what torch looks for, after the environment variable CXX
+
+
+def compile_detector(model: SREYOLO, device: torch.device) -> None:
+    """Compile the detector of `model` in place: its parameters, their names and copies of it stay as they are.
+
+    A deep copy, such as the averaged weights', is not compiled. Compilation itself happens at the first forward pass,
+    and again for a batch of another size. Raises InputError when what it needs is missing.
+    """
+    require_compiler(device)
+    model.backbone.detector.compile(dynamic=False)
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raise InputError, saying what to install, unless code for `device` can be compiled here."""
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"run.compile = true: torch.compile is not used on {device.type}; set run.compile=false")
+    compiler = os.environ.get("CXX")
+    if not any(shutil.which(name) for name in ([compiler] if compiler else COMPILERS)):
+        raise InputError(
+            f"run.compile = true: no C++ compiler ({compiler or ', '.join(COMPILERS)}) on the PATH; install one (on "
+            "Debian: apt install g++), or set run.compile=false"
+        )
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    if not header.is_file():
+        raise InputError(
+            f"run.compile = true: {header} is missing, which compiled code includes; install it (on Debian: apt "
+            "install python3-dev), or set run.compile=false"
+        )
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise InputError("run.compile = true: CUDA code needs the package triton; install it, or set run.compile=false")

@@ -15,11 +15,11 @@ import yaml
 from conftest import PreparedSet
 from training_processes import quiet
 
-from data_utils.ablation_files import RESULT
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError, MissingFile, ResumableError
-from training import ablation_job
-from training.ablation_plan import Job
+from evaluation.paper.results import RESULT
+from training.ablations import job as ablation_job
+from training.ablations.plan import Job
 
 NUMBERS = {"ap50": 0.5, "fps": 10.0, "gflops": 8.1, "epochs_trained": 1}
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from conftest import REPO_ROOT
 
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.imaging.images import encode_image, file_hash, write_image
 from data_utils.manifest import ManifestRow, read_manifest, write_manifest
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from data_utils.config_sections import Config
+    from data_utils.config.sections import Config
 
 # The same examples in every run, so that a red test is the work of a change; no deadline, because machines differ; no
 # example database, because tests write nothing into the checkout.
@@ -94,7 +94,7 @@ class PreparedSet:
 @pytest.fixture(scope="session")
 def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     """A prepared synthetic set: 12 patients, 48 frames of 256 px, LR 64 / HR 128, one split; never change it."""
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
     from data_utils.prepare import prepare
     from data_utils.synthetic import make_dataset
 
@@ -119,7 +119,7 @@ def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
 @pytest.fixture(scope="session")
 def few_frames(tiny_prepared: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The tiny set with 10 training and 4 validation frames, for runs of which there have to be many."""
-    from data_utils.config import override_config
+    from data_utils.config.loading import override_config
 
     splits = tmp_path_factory.mktemp("few") / "splits"
     (splits / "split1").mkdir(parents=True)

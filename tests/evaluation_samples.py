@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_utils.types import Detections, FrameResult
+from data_utils.records import Detections, FrameResult
 
 CONFIG_PATH = Path(__file__).resolve().parents[1] / "configs" / "train.yaml"
 SIDE = 96  # px, LR; the same as tiny_checkpoint's
@@ -28,7 +28,7 @@ def frame_result(truth=(), found=(), stem="f", original=(640, 480), model_input=
 
 def small_config(*overrides: str):
     """The default config at 96 px with two classes."""
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
 
     small = [f"imgsz_lr={SIDE}", f"imgsz_hr={2 * SIDE}", "dataset.nc=2", "dataset.names=[lesion, polyp]"]
     return load_config(CONFIG_PATH, [*small, "batch_size=2", "run.workers=0", *overrides])

@@ -13,13 +13,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import DatasetSection
 from data_utils.errors import InputError
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.formats.labels import Findings
-from data_utils.imaging.image_header import ImageHeader
-from data_utils.types import Annotation
+from data_utils.formats.labels import Findings, LabelledImage
+from data_utils.imaging.header import ImageHeader
+from data_utils.records import Annotation, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 Read = dict[str, Annotation | None]
 NAMES = ("Zyste", "big polyp", "größe")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from conftest import REPO_ROOT
 
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.manifest import ManifestRow, write_manifest
 
 Box = tuple[int, float, float]  # class, width and height as shares of the frame

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import DatasetSection
 from data_utils.formats import RawSet, read_raw_set
 
 

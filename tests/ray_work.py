@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ablation_samples import write_result
 
-from data_utils.atomic import write_text
-from training.ablation_job import Outcome, noted
-from training.ablation_plan import Job
+from data_utils.files import write_text
+from training.ablations.job import Outcome, noted
+from training.ablations.plan import Job
 
 
 def work(job: Job) -> Outcome:

@@ -44,10 +44,10 @@ def write_run(
     changes: keys of the record to set. validation: results of the validation pass; None for none. run: the training's
     name, as its checkpoint tells it.
     """
-    from data_utils.config_sections import EvalSection
-    from evaluation.headline import Scoring
-    from evaluation.prediction_file import list_hash, load, prediction_path, store
+    from data_utils.config.sections import EvalSection
+    from evaluation.passes.stored import list_hash, load, prediction_path, store
     from evaluation.score import score
+    from evaluation.statistics.headline import Scoring
 
     scoring = Scoring(tuple(names), 0.5, 0.001, 320, EvalSection(resamples=20))
     about = {"data": data, "split": 1, "unit": "patient", "imgsz": 320, "conf_thresh": 0.001, "epoch": 7,

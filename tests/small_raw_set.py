@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_utils.config import load_config
-from data_utils.config_sections import Config
-from data_utils.preparation.prepare_report import PrepareReport
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.prepare import prepare
+from data_utils.prepare.steps import PrepareReport
 
 LESION = "0 0.5 0.25 0.1 0.2\n"
 N_PATIENTS = 6

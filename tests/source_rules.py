@@ -19,7 +19,7 @@ VAGUE_NAMES = {"utils", "util", "misc", "common", "helpers", "helper", "tools", 
 # The one door to ultralytics; every other module asks it.
 ULTRALYTICS_DOOR = "models.backbone"
 # Reads other people's weights with an unpickler of its own that calls nothing; its test plants an attack.
-SAFE_UNPICKLER = "models.third_party"
+SAFE_UNPICKLER = "models.pretrained"
 RUNS_DATA = {
     "eval", "exec", "compile", "__import__", "os.system", "pickle.load", "pickle.loads", "pickle.Unpickler",
     "marshal.loads", "joblib.load", "shelve.open", "yaml.load", "yaml.unsafe_load", "yaml.full_load",

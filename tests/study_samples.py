@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from evaluation_samples import random_results
 
-from data_utils.ablation_registry import read_registry
-from data_utils.config import load_config
-from data_utils.types import Detections, FrameResult
-from evaluation.headline import Scoring, headline_intervals
-from evaluation.prediction_file import prediction_path, store
+from data_utils.config.ablations import read_registry
+from data_utils.config.loading import load_config
+from data_utils.records import Detections, FrameResult
+from evaluation.paper.layout import Laid
+from evaluation.paper.results import Study
+from evaluation.passes.stored import prediction_path, store
 from evaluation.score import evaluation_path
-from evaluation.tables.gather import Study
-from evaluation.tables.layout import Laid
+from evaluation.statistics.headline import Scoring, headline_intervals
 
 SCORING = Scoring.of(load_config("configs/train.yaml", ["eval.resamples=50"]))
 TABLE = Laid(

@@ -10,12 +10,12 @@ import pytest
 from ablation_samples import base_config, registry, write_result
 from conftest import PreparedSet
 
-from data_utils.ablation_registry import read_registry
+from data_utils.config.ablations import read_registry
 from data_utils.errors import InputError
 from training import ablation
 from training.ablation import describe, result_path, run_ablation, write_results
-from training.ablation_job import Outcome
-from training.ablation_plan import Asked, make_plan
+from training.ablations.job import Outcome
+from training.ablations.plan import Asked, make_plan
 
 
 def test_the_table_of_runs_says_what_is_missing_and_what_is_the_same() -> None:

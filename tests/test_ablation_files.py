@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from data_utils.ablation_files import has_numbers, plan_path, read_plan, read_result
 from data_utils.errors import InputError
-from data_utils.saved_json import finite
+from data_utils.files import finite
+from evaluation.paper.results import has_numbers, plan_path, read_plan, read_result
 
 RUN = {"key": "k", "seeds": {"0": "one/seed0"}, "split": 1, "config": "c", "dataset": "d", "imgsz": 64, "epochs": 1}
 

@@ -12,14 +12,14 @@ import pytest
 from ablation_samples import NUMBERS, base_config, registry, write_result
 from conftest import PreparedSet
 
-from data_utils.ablation_registry import read_registry
-from data_utils.config import override_config
+from data_utils.config.ablations import read_registry
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
-from data_utils.saved_json import read_saved_json
-from training import ablation_job
-from training.ablation_job import Outcome, attempt, is_done, noted, standing
-from training.ablation_plan import Asked, Job, make_plan
-from training.run_lock import RunLock
+from data_utils.files import read_saved_json
+from training.ablations import job as ablation_job
+from training.ablations.job import Outcome, attempt, is_done, noted, standing
+from training.ablations.plan import Asked, Job, make_plan
+from training.run.folder import RunLock
 
 PERFORM = ablation_job.perform  # before a test replaces it
 

@@ -14,12 +14,12 @@ from ablation_samples import base_config, registry
 from conftest import PreparedSet
 from training_processes import fork_instead_of_spawning
 
-from data_utils.ablation_registry import read_registry
+from data_utils.config.ablations import read_registry
 from data_utils.errors import InterruptedRun
-from data_utils.saved_json import read_saved_json
-from training.ablation_job import Outcome
-from training.ablation_local import run_locally
-from training.ablation_plan import Asked, Job, make_plan
+from data_utils.files import read_saved_json
+from training.ablations.engines import run_locally
+from training.ablations.job import Outcome
+from training.ablations.plan import Asked, Job, make_plan
 
 
 def jobs_named(prepared: PreparedSet, folder: Path, *names: str) -> tuple[Job, ...]:

@@ -9,13 +9,13 @@ import pytest
 from ablation_samples import base_config, registry, write_result
 from conftest import PreparedSet
 
-from data_utils.ablation_files import read_plan
-from data_utils.ablation_registry import read_registry
-from data_utils.config import load_config
+from data_utils.config.ablations import read_registry
+from data_utils.config.loading import load_config
 from data_utils.errors import InputError
-from data_utils.saved_json import read_saved_json
-from training.ablation_job import Outcome, noted
-from training.ablation_plan import Asked, job_key, make_plan, refuse_other_settings, write_plan
+from data_utils.files import read_saved_json
+from evaluation.paper.results import read_plan
+from training.ablations.job import Outcome, noted
+from training.ablations.plan import Asked, job_key, make_plan, refuse_other_settings, write_plan
 
 
 def test_runs_of_equal_settings_are_trained_once_whoever_asks() -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from data_utils.errors import InputError
-from data_utils.saved_json import read_saved_json
-from training import ablation_ray
-from training.ablation_job import Outcome
-from training.ablation_plan import Job
+from data_utils.files import read_saved_json
+from training.ablations import engines
+from training.ablations.job import Outcome
+from training.ablations.plan import Job
 
 HERE = Path(__file__).resolve().parent
 JOB = Job("fine", 0, 1, "configs/train.yaml", (), "cpu", "results", "key")
@@ -31,24 +31,24 @@ def nodes(*sizes: dict[str, float]) -> Any:
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"--engine ray: Ray is not installed; .*pip install 'ray\[default\]'"):
-        ablation_ray.run_on_ray([JOB], lambda *_: None, ablation_ray.Nodes())
+        engines.run_on_ray([JOB], lambda *_: None, engines.Nodes())
 
 
 def test_a_job_takes_one_gpu_where_there_are_some_and_asked_for_else_cores() -> None:
     mixed = nodes({"CPU": 8}, {"CPU": 4, "GPU": 2})
-    assert ablation_ray._size(mixed, ablation_ray.Nodes(cpus=4)) == {"num_cpus": 4, "num_gpus": 1}
-    assert ablation_ray._size(mixed, ablation_ray.Nodes(cpus=4, device="cpu")) == {"num_cpus": 4, "num_gpus": 0}
+    assert engines._size(mixed, engines.Nodes(cpus=4)) == {"num_cpus": 4, "num_gpus": 1}
+    assert engines._size(mixed, engines.Nodes(cpus=4, device="cpu")) == {"num_cpus": 4, "num_gpus": 0}
     with pytest.raises(InputError, match="takes 2 CPUs and 1 GPUs, and the largest node has 8 and 0"):
-        ablation_ray._size(nodes({"CPU": 8}), ablation_ray.Nodes(device="cuda"))
+        engines._size(nodes({"CPU": 8}), engines.Nodes(device="cuda"))
     with pytest.raises(InputError, match="lower --cpus"):
-        ablation_ray._size(mixed, ablation_ray.Nodes(cpus=16, device="cpu"))
+        engines._size(mixed, engines.Nodes(cpus=16, device="cpu"))
 
 
 def test_two_jobs_never_train_one_stage_at_once() -> None:
     a, b, c = (replace(JOB, name=name, stages=stages) for name, stages in (("a", ("s",)), ("b", ("s",)), ("c", ())))
-    assert ablation_ray._startable([a, b, c], []) == [a, c]
-    assert ablation_ray._startable([b], [a]) == []
-    assert ablation_ray._startable([b], [c]) == [b]
+    assert engines._startable([a, b, c], []) == [a, c]
+    assert engines._startable([b], [a]) == []
+    assert engines._startable([b], [c]) == [b]
 
 
 @pytest.mark.integration
@@ -60,7 +60,7 @@ def test_jobs_of_a_killed_node_go_on_at_the_other(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     from ray_work import work
 
-    monkeypatch.setattr(ablation_ray, "RETRIES", 1)
+    monkeypatch.setattr(engines, "RETRIES", 1)
     told: dict[str, Outcome] = {}
     before = signal.getsignal(signal.SIGTERM)
     cluster = Cluster()
@@ -83,8 +83,8 @@ def test_jobs_of_a_killed_node_go_on_at_the_other(tmp_path: Path, monkeypatch: p
             cluster.remove_node(next(node for node in pair if node.node_id == trace.read_text()), allow_graceful=False)
 
         threading.Thread(target=kill_the_node, daemon=True).start()
-        where = ablation_ray.Nodes(cluster.address, cpus=2, device="cpu")
-        ablation_ray.run_on_ray(jobs, lambda job, outcome: told.update({job.name: outcome}), where, work)
+        where = engines.Nodes(cluster.address, cpus=2, device="cpu")
+        engines.run_on_ray(jobs, lambda job, outcome: told.update({job.name: outcome}), where, work)
     finally:
         cluster.shutdown()
         signal.signal(signal.SIGTERM, before)  # a node started in this process leaves Ray's own handler behind

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_utils.ablation_registry import nearest, read_registry
+from data_utils.config.ablations import nearest, read_registry
 from data_utils.errors import InputError
 
 REGISTRY = "configs/ablations.yaml"

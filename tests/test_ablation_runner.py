@@ -14,13 +14,13 @@ from ablation_samples import base_config, registry, write_result
 from conftest import PreparedSet
 from training_processes import ended, start
 
-from data_utils.ablation_registry import read_registry
+from data_utils.config.ablations import read_registry
 from data_utils.errors import InputError, InterruptedRun
-from data_utils.saved_json import read_saved_json
-from training import ablation_local
-from training.ablation_job import Outcome
-from training.ablation_plan import Asked, Job, make_plan
-from training.ablation_runner import Engine, run_all
+from data_utils.files import read_saved_json
+from training.ablation import Engine, run_all
+from training.ablations import engines
+from training.ablations.job import Outcome
+from training.ablations.plan import Asked, Job, make_plan
 
 TIMES = ("images_per_s", "memory_gb")  # columns of log.csv that no two trainings share
 
@@ -43,13 +43,13 @@ def test_the_exit_code_says_how_the_runs_stand(
     second: Outcome,
     code: int,
 ) -> None:
-    def engine(jobs: tuple[Job, ...], report: ablation_local.Report) -> None:
+    def engine(jobs: tuple[Job, ...], report: engines.Report) -> None:
         for job, outcome in zip(jobs, (Outcome("done"), second), strict=True):
             if outcome.ok:
                 write_result(job)
             report(job, outcome)
 
-    monkeypatch.setattr(ablation_local, "run_locally", engine)
+    monkeypatch.setattr(engines, "run_locally", engine)
     asked = Asked(str(base_config(tiny_prepared, tmp_path)))
     runs = registry(tmp_path, one={}, two={"overrides": ["c2=1"]})
     assert run_all(str(runs), ["*"], asked, Engine()) == code
@@ -70,14 +70,14 @@ def test_what_was_finished_stays_so_in_the_results_of_a_command_that_came_less_f
 ) -> None:
     reached: list[int] = []
 
-    def engine(jobs: tuple[Job, ...], report: ablation_local.Report) -> None:
+    def engine(jobs: tuple[Job, ...], report: engines.Report) -> None:
         for job in jobs[: reached[-1]]:
             write_result(job)
             report(job, Outcome("done"))
         if reached[-1] < len(jobs):
             raise InterruptedRun("stopped", 143)
 
-    monkeypatch.setattr(ablation_local, "run_locally", engine)
+    monkeypatch.setattr(engines, "run_locally", engine)
     base = str(base_config(tiny_prepared, tmp_path))
     runs = str(registry(tmp_path, one={"overrides": ["c2=3"]}, two={}, same={"overrides": ["c2=7.5"]}))
     reached.append(4)
@@ -118,7 +118,7 @@ def test_options_that_nothing_would_heed_are_refused(
 def test_other_settings_are_refused_before_anything_runs(
     tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(engines, "run_locally", lambda *_: pytest.fail("started"))
     runs = registry(tmp_path, one={})
     asked = Asked(str(base_config(tiny_prepared, tmp_path)), epochs=1)
     write_result(make_plan(read_registry(runs), ["one"], asked).jobs[0])
@@ -133,7 +133,7 @@ def test_other_settings_are_refused_before_anything_runs(
 def test_a_device_that_is_absent_is_refused_before_anything_runs(
     tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(engines, "run_locally", lambda *_: pytest.fail("started"))
     asked = Asked(str(base_config(tiny_prepared, tmp_path)), device="cuda:99")
     with pytest.raises(InputError, match="--device cuda:99: PyTorch sees"):
         run_all(str(registry(tmp_path, one={})), ["*"], asked, Engine())
@@ -142,7 +142,7 @@ def test_a_device_that_is_absent_is_refused_before_anything_runs(
 def test_results_that_cannot_be_written_are_found_first(
     tiny_prepared: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation_local, "run_locally", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(engines, "run_locally", lambda *_: pytest.fail("started"))
     base = base_config(tiny_prepared, tmp_path)
     (tmp_path / "results").write_text("a file where the folder belongs")
     with pytest.raises(OSError, match="results"):  # which ends the command in one line, see data_utils/errors.py

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_utils.types import Detections
-from deployment.agreement import compare
+from data_utils.records import Detections
+from deployment.exporting.checks import compare
 
 
 def found(*rows: tuple[float, ...]) -> Detections:

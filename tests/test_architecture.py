@@ -15,19 +15,29 @@ from source_rules import MODULES, NAMES, ROOT, Module, imports
 
 # Modules that may import PyTorch when they are imported; all others work, or at least answer, without it.
 TORCH_ROOMS = {"models", "training"}
-TORCH_FREE = {"models.predictor", "models.views"}  # in those rooms: runs where only an ONNX runtime is installed
+TORCH_FREE = {"models.predictor"}  # in those rooms: runs where only an ONNX runtime is installed
 TORCH_MODULES = {
-    "data_utils.dataset", "data_utils.loader", "data_utils.speckle_set", "deployment.backend_ap50",
-    "deployment.benchmarking.side_by_side", "deployment.benchmarking.speed", "deployment.benchmarking.variants",
-    "deployment.export", "deployment.exporting.checks", "deployment.exporting.files", "deployment.exporting.graph",
-    "deployment.exporting.int8", "evaluation.benchmark", "evaluation.branch_proof", "evaluation.branch_time",
-    "evaluation.child_process", "evaluation.denoising", "evaluation.evaluation_run", "evaluation.image_quality",
-    "evaluation.machine", "evaluation.metrics", "evaluation.model_costs", "evaluation.predictions",
-    "evaluation.reconstruction", "evaluation.robustness_run", "evaluation.stored_pass",
-}  # fmt: skip
+    "data_utils.dataset",
+    "data_utils.loader",
+    "data_utils.speckle",
+    "deployment.benchmark.measure",
+    "deployment.benchmarking.side_by_side",
+    "deployment.export",
+    "deployment.exporting.checks",
+    "deployment.exporting.files",
+    "deployment.exporting.int8",
+    "evaluation.child_process",
+    "evaluation.cost",
+    "evaluation.evaluation_run",
+    "evaluation.image_quality",
+    "evaluation.metrics",
+    "evaluation.passes.predict",
+    "evaluation.robustness.passes",
+    "training.tasks.denoise",
+}
 # Imports inside a function that close a circle, each with its reason.
 LAZY_CIRCLES = {
-    ("models.backbone", "models.weights"): "the guide's BackboneWithHooks(weights) reads a file, weights builds models",
+    ("models.backbone", "models.checkpoint"): "BackboneWithHooks(weights) reads what builds models",
 }
 HEAVY = {"torch", "numpy", "cv2", "pandas", "pydantic", "matplotlib", "scipy", "ultralytics"}
 HELP_SECONDS = 0.3  # of processor time, so that a busy machine does not matter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.atomic import write_csv, write_text
+from data_utils.files import write_csv, write_text
 
 
 def test_text_is_written_as_utf8_with_its_folders(tmp_path: Path) -> None:

@@ -25,14 +25,14 @@ from conftest import REPO_ROOT, PreparedSet
 from small_raw_set import config_for, run_prepare
 from training_processes import script
 
-from data_utils.audit import audit, main, require_clean
-from data_utils.auditing import fingerprints
-from data_utils.auditing.fingerprints import FILE_NAME
-from data_utils.config import override_config
+from data_utils.audit import audit, likeness, require_clean
+from data_utils.audit.__main__ import main
+from data_utils.audit.likeness import FILE_NAME
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
 from data_utils.imaging.images import write_image
 from data_utils.manifest import read_manifest
-from data_utils.splits import hashed_id
+from data_utils.splits.search import hashed_id
 
 
 def leak(folder: Path, bgr, *, part: str = "test", patient: str = "") -> None:
@@ -117,8 +117,8 @@ def test_the_second_audit_decodes_nothing_and_sees_a_changed_file(
     config = make_set(tmp_path)
     first = audit(config)
     decoded: list[Path] = []
-    describe = fingerprints.describe
-    monkeypatch.setattr(fingerprints, "describe", lambda path: decoded.append(path) or describe(path))
+    describe = likeness.describe
+    monkeypatch.setattr(likeness, "describe", lambda path: decoded.append(path) or describe(path))
     assert audit(config) == first
     assert decoded == []
     write_image(config.dataset.lr_images / "f9.jpg", recompressed(texture(3)))  # behind the manifest's back

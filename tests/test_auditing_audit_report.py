@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from audit_samples import texture
 
-from data_utils.auditing.audit_report import AuditReport
-from data_utils.auditing.findings import Finding, FramePair
-from data_utils.dataset_section import AuditSection
+from data_utils.audit.report import AuditReport, Finding, FramePair
+from data_utils.config.sections import AuditSection
 from data_utils.imaging.images import write_image
 
 CLEAN = (

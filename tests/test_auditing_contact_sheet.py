@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from audit_samples import texture
 
-from data_utils.auditing.contact_sheet import CAPTION, GAP, MOST_PAIRS, SIDE, write_contact_sheet
-from data_utils.auditing.findings import FramePair
+from data_utils.audit.report import CAPTION, GAP, MOST_PAIRS, SIDE, FramePair, write_contact_sheet
 from data_utils.imaging.images import read_bgr, write_image
 
 CELL = (CAPTION + SIDE + GAP, 2 * SIDE + 2 * GAP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_utils.auditing.findings import Finding, FramePair
+from data_utils.audit.report import Finding, FramePair
 
 
 @pytest.mark.parametrize(

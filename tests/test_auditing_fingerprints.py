@@ -12,8 +12,8 @@ from audit_samples import texture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.auditing import fingerprints as module
-from data_utils.auditing.fingerprints import FILE_NAME, SIDE, describe, describe_bytes, fingerprints, read_cache
+from data_utils.audit import likeness as module
+from data_utils.audit.likeness import FILE_NAME, SIDE, describe, describe_bytes, fingerprints, read_cache
 from data_utils.imaging.images import encode_image, file_hash, write_image
 
 

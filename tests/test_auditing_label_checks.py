@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from audit_samples import BOX, LR, config_of, make_set, texture
 
-from data_utils.auditing.label_checks import CUT, HUGE, REPEATED, TINY, check_labels, check_pairs
-from data_utils.auditing.parts import read_split
+from data_utils.audit.frames import CUT, HUGE, REPEATED, TINY, check_labels, check_pairs, read_split
 from data_utils.imaging.images import write_image
 
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from audit_samples import PARTS, add_frame, config_of, cropped, make_set, recompressed, texture, write_list
 
-from data_utils.auditing.fingerprints import FILE_NAME, fingerprints
-from data_utils.auditing.leaks import COPIES, IDENTICAL, NEIGHBOURS, SplitLeaks, find_leaks
-from data_utils.auditing.likeness import view
-from data_utils.auditing.parts import read_split
-from data_utils.splits import hashed_id
+from data_utils.audit.frames import read_split
+from data_utils.audit.leaks import COPIES, IDENTICAL, NEIGHBOURS, SplitLeaks, find_leaks
+from data_utils.audit.likeness import FILE_NAME, fingerprints, view
+from data_utils.splits.search import hashed_id
 
 TEST = [f"f{seed}" for seed in PARTS["test"]]
 

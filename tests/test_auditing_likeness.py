@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from audit_samples import cropped, halved, recompressed, texture
 
-from data_utils.auditing.likeness import FLIPS, N_DESCRIPTORS, SIDE, flip_signs, likeness, view
-from data_utils.dataset_section import AuditSection
+from data_utils.audit.likeness import FLIPS, N_DESCRIPTORS, SIDE, flip_signs, likeness, view
+from data_utils.config.sections import AuditSection
 
 COPY = AuditSection().near_duplicate
 

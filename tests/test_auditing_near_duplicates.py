@@ -7,8 +7,8 @@ import pytest
 from audit_samples import cropped, halved, texture
 from test_auditing_likeness import COPY, seen
 
-from data_utils.auditing import near_duplicates
-from data_utils.auditing.near_duplicates import CANDIDATES, alike_across, alike_pairs
+from data_utils.audit import leaks
+from data_utils.audit.leaks import CANDIDATES, alike_across, alike_pairs
 
 
 def found(frames: list[np.ndarray], sides: list[str]) -> set[tuple[int, int]]:
@@ -43,7 +43,7 @@ def test_blank_frames_match_nothing() -> None:
 
 def test_a_cluster_costs_no_more_than_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
-    monkeypatch.setattr(near_duplicates, "likeness", lambda a, b: compared.append(1) or 1.0)
+    monkeypatch.setattr(leaks, "likeness", lambda a, b: compared.append(1) or 1.0)
     view = seen(texture(0))
     alike_across([view] * 300, ["train"] * 200 + ["val"] * 60 + ["test"] * 40, COPY, workers=1)
     # val asks train; test asks val and train

@@ -9,9 +9,9 @@ import pytest
 from audit_samples import add_frame, config_of, make_set, texture, write_list
 from conftest import PreparedSet
 
-from data_utils.auditing.parts import read_split, split_numbers
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.audit.frames import read_split, split_numbers
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
 
 

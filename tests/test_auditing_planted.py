@@ -10,9 +10,9 @@ import yaml
 from audit_samples import LR, config_of, texture
 from conftest import REPO_ROOT
 
-from data_utils.auditing.fingerprints import describe_bytes
+from data_utils.audit.likeness import describe_bytes
 from data_utils.auditing.planted import COLUMNS, cut_videos, false_alarms, kinds, main, measure, recall
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from data_utils.imaging.images import encode_image, write_image
 
 

@@ -18,7 +18,7 @@ from data_utils.augment import (
     transform_image,
     transform_labels,
 )
-from data_utils.config_sections import AugmentSection
+from data_utils.config.sections import AugmentSection
 
 SIDE = 64
 MARKER = 255  # brighter than the fill grey; everything else in a marked frame is 0

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from evaluation_samples import frame_result, random_results
 
-from evaluation.average_precision import interpolated_ap, rank_hits, ratio, sampled_envelope, weighted_ap
-from evaluation.match_table import Criterion, match_frames
+from evaluation.scoring.ap import interpolated_ap, rank_hits, ratio, sampled_envelope, weighted_ap
+from evaluation.scoring.matching import Criterion, match_frames
 
 BOX, FAR = (10, 10, 60, 60), (300, 300, 350, 350)
 ONE = np.ones((1, 1))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from test_predictor import FakeBackend, raw_of
 
-from deployment.backend_ap50 import BackendModule
+from deployment.exporting.checks import BackendModule
 
 
 def test_a_backend_stands_in_for_a_model():

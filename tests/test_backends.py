@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 from tiny_checkpoint import TINY_NAMES, TINY_SIDE, write_tiny_checkpoint
 
 from data_utils.errors import InputError
-from deployment.backends import OnnxBackend, TorchBackend, open_backend
 from deployment.export import export_onnx
+from deployment.runtimes.registry import OnnxBackend, TorchBackend, open_backend
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_ending_chooses_the_backend(checkpoint: Path, onnx_file: Path):
 def test_folding_batch_norm_changes_nothing(checkpoint: Path, images: np.ndarray):
     import torch
 
-    from models.weights import load_model
+    from models.checkpoint import load_model
 
     model, _, _ = load_model(checkpoint)
     with torch.inference_mode():

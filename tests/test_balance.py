@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from labelled_frames import labelled_config, write_frames
 
-from data_utils.balance import Rule, balance_split, main, prepared_splits
-from data_utils.config import override_config
+from data_utils.balance import Rule, balance_split, prepared_splits
+from data_utils.balance.__main__ import main
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
-from data_utils.splitting.split_list import checked_train_list, read_split_list
+from data_utils.lists import checked_train_list, read_split_list
 
 NAMES = ("cell", "platelet")
 COMMON, RARE = (0, 0.2, 0.2), (1, 0.1, 0.1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import PreparedSet
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from data_utils.errors import InputError
 from evaluation.child_process import TIME_IS_UP
 from models.sr_branch import SR_DECODERS, UPSAMPLERS

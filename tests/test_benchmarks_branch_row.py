@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import PreparedSet
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from evaluation.child_process import in_a_child
 from training.benchmarks.branch_ledger import Shape
 from training.benchmarks.branch_row import (

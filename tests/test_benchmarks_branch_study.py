@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import PreparedSet
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
 from training.benchmarks import branch_study
 from training.benchmarks.branch_ledger import Shape

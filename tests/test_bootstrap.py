@@ -9,8 +9,15 @@ import pytest
 from evaluation_samples import frame_result
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from evaluation.average_precision import ratio
-from evaluation.bootstrap import interval, intervals, p_of_no_difference, resample_weights, student_tails, units_of
+from evaluation.scoring.ap import ratio
+from evaluation.statistics.bootstrap import (
+    interval,
+    intervals,
+    p_of_no_difference,
+    resample_weights,
+    student_tails,
+    units_of,
+)
 
 VALUES = np.random.default_rng(5).exponential(size=40)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.box_statistics.box_clusters import MAX_POINTS, cluster_sizes, iou_of_sizes
-from data_utils.boxes import iou_xyxy
+from data_utils.box_stats.sizes import MAX_POINTS, cluster_sizes, iou_of_sizes
+from data_utils.records import iou_xyxy
 
 
 def test_iou_of_sizes_by_hand():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from labelled_frames import labelled_config, write_frames
 
-from data_utils.box_statistics.box_plots import draw_box_plots
 from data_utils.box_stats import box_statistics
+from data_utils.box_stats.plots import draw_box_plots
 
 SCATTER_BLUE = (235, 99, 37)  # BGR of stride 8
 

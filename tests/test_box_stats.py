@@ -9,8 +9,8 @@ import pytest
 import yaml
 from labelled_frames import labelled_config, write_frames
 
-from data_utils.box_statistics import box_plots
-from data_utils.box_stats import box_statistics, main, report
+from data_utils.box_stats import box_statistics, plots, report
+from data_utils.box_stats.__main__ import main
 from data_utils.errors import InputError
 from data_utils.prepare import prepare
 
@@ -53,7 +53,7 @@ def test_the_command_measures_the_training_list(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_manifest_has_all_frames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(box_plots, "draw_box_plots", lambda folder: [])
+    monkeypatch.setattr(plots, "draw_box_plots", lambda folder: [])
     write_frames(tmp_path, FRAMES)
     listed = (tmp_path / "splits/split1/train.txt").read_text().splitlines()
     (tmp_path / "splits/split1/train.txt").write_text(listed[1] + "\n")
@@ -103,7 +103,7 @@ def test_bad_arguments_are_usage_errors(bad: list[str]):
 
 @pytest.mark.integration
 def test_real_blood_cells(shared_data: Path, repo_root: Path, tmp_path: Path):
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
 
     config = load_config(repo_root / "configs/bccd.yaml", [
         f"dataset.raw='{shared_data / 'bccd'}'", f"dataset.processed='{tmp_path / 'processed'}'",

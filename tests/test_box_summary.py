@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-from data_utils.box_statistics.box_summary import BoxTable, strides_of, summarise
-from data_utils.boxes import count_sizes
+from data_utils.box_stats.sizes import BoxTable, strides_of, summarise
+from data_utils.records import count_sizes
 
 
 def table(lr: list[tuple[float, float]], classes: list[int] | None = None, scale=(2, 2)) -> BoxTable:

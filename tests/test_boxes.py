@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
-from data_utils.boxes import area_xyxy, clip_xyxy, cxcywhn_to_xyxy, iou_xyxy, scale_xyxy, xyxy_to_cxcywhn
+from data_utils.records import area_xyxy, clip_xyxy, cxcywhn_to_xyxy, iou_xyxy, scale_xyxy, xyxy_to_cxcywhn
 
 SIDES = st.integers(1, 10_000)
 GRID_BOX = st.tuples(*[st.integers(0, 20)] * 4)  # inverted ones too

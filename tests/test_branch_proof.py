@@ -7,7 +7,7 @@ import torch
 from evaluation_samples import CONFIG_PATH
 from torch import nn
 
-from evaluation.branch_proof import Touched, prove_branch_free
+from evaluation.cost import Touched, prove_branch_free
 
 
 class Honest(nn.Module):
@@ -74,7 +74,7 @@ def test_it_does_not_hold_for_one_that_cheats_or_a_watch_that_sees_nothing(cheat
 
 @pytest.mark.parametrize("decoder", ["deep", "light"])
 def test_it_holds_for_sre_yolo(decoder):
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
     from models.sre_yolo import SREYOLO
 
     small = ["imgsz_lr=64", "imgsz_hr=128", "model.fusion_stride=8", "model.branch_width=8", "sr_resblocks=2"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import PreparedSet
 
-from evaluation.branch_time import LEAST_PAIRS, TimeRatio, median_interval, time_beside_detector
+from evaluation.cost import LEAST_PAIRS, TimeRatio, median_interval, time_beside_detector
 from models.sre_yolo import SREYOLO
 
 

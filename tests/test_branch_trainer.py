@@ -13,12 +13,12 @@ from conftest import PreparedSet
 from torch import Tensor
 
 from data_utils.audit import require_clean
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
+from models.checkpoint import load_model, save_model
 from models.sre_yolo import SREYOLO
-from models.weights import load_model, save_model
-from training.branch_trainer import BranchTrainer, trainer_class
+from training.tasks.branch import BranchTrainer, trainer_class
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from data_utils.errors import InputError
-from models.branch_weights import load_branch
+from models.checkpoint import load_branch, save_model
 from models.sre_yolo import SREYOLO
-from models.weights import save_model
 
 SMALL = ("sr_resblocks=1", "model.fusion_stride=8", "model.branch_width=8", "model.upsampler=direct")
 CONFIG = load_config("configs/train.yaml", SMALL)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_utils.errors import InputError
-from deployment.camera import CameraReader
+from deployment.video import CameraReader
 
 
 class FakeCapture:

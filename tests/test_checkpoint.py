@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from data_utils.errors import InputError
-from models.weights import read_checkpoint, write_checkpoint
-from training import checkpoint
-from training.checkpoint import finish_save, newest_checkpoint, random_state, restore_random_state, save_last
+from models.checkpoint import read_checkpoint, write_checkpoint
+from training.run import state as checkpoint
+from training.run.state import finish_save, newest_checkpoint, random_state, restore_random_state, save_last
 
 
 def test_the_two_before_the_last_are_kept(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from evaluation_samples import frame_result, random_results, small_config
 
-from evaluation import clinical
-from evaluation.headline import Scoring
+from evaluation.scoring import clinical
+from evaluation.statistics.headline import Scoring
 
 SMALL, LARGE, FAR = (10, 10, 30, 30), (100, 100, 260, 260), (500, 300, 550, 350)
 

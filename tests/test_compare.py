@@ -11,7 +11,7 @@ from test_score import results, write_pass
 
 from data_utils.errors import InputError
 from evaluation.compare import main
-from evaluation.prediction_file import load
+from evaluation.passes.stored import load
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import pytest
 import torch
 from conftest import PreparedSet
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
-from models.compilation import compile_detector, require_compiler
-from models.sre_yolo import SREYOLO
+from models.sre_yolo import SREYOLO, compile_detector, require_compiler
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -25,7 +24,7 @@ def compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A PATH with a g++ on it, and a Python.h; nothing of it can compile."""
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("models.compilation.sysconfig.get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr("models.sre_yolo.sysconfig.get_path", lambda _: str(tmp_path))
     for name in ("g++", "Python.h"):
         (tmp_path / name).touch(mode=0o755)
     return tmp_path

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.config import (
+from data_utils.config.loading import (
     config_from_dict,
     config_hash,
     known_keys,
@@ -307,7 +307,7 @@ def test_an_alias_bomb_is_refused_before_it_grows(tmp_path):
 
 def test_a_refusal_ends_a_command_with_code_2_and_one_line(configs, repo_root):
     code = (
-        "import sys; from data_utils.config import load_config; from data_utils.errors import run_command; "
+        "import sys; from data_utils.config.loading import load_config; from data_utils.errors import run_command; "
         "run_command(lambda: load_config(sys.argv[1], sys.argv[2:]) and 0)"
     )
     command = [sys.executable, "-c", code, str(configs / "train.yaml")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evaluation_samples import frame_result
 
-from evaluation.confusion import confusion_matrix
+from evaluation.scoring.operating_points import confusion_matrix
 
 BOX, FAR = (10, 10, 60, 60), (300, 300, 350, 350)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from raw_samples import raw_folder
 
-from data_utils.conversion.run import Conversion, corner_shift, read_section
+from data_utils.convert.steps import Conversion, corner_shift, read_section
 from data_utils.errors import InputError
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.types import Annotation
+from data_utils.formats.labels import LabelledImage
+from data_utils.records import Annotation
 
 BOXES = Annotation(np.array([[0.25, 0.25, 0.1, 0.1], [0.75, 0.5, 0.2, 0.4]]), np.array([0, 1]))
 FRAME = LabelledImage("a.png", 100, 50, BOXES)
@@ -53,7 +53,7 @@ def test_what_cannot_begin(tmp_path: Path) -> None:
 
 def test_labels_that_do_not_come_back_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from data_utils.formats import yolo
-    from data_utils.formats.raw_set import READERS
+    from data_utils.formats.registry import READERS
 
     raw = raw_folder(tmp_path / "raw", {"a.png": "0 0.5 0.5 0.1 0.1\n"})
 

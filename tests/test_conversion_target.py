@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.conversion.target import MARKER, TargetFolder, file_marks
+from data_utils.convert.steps import MARKER, TargetFolder, file_marks
 from data_utils.errors import InputError
 
 

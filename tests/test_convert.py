@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from image_samples import textured
 from PIL import Image
 
-from data_utils.boxes import cxcywhn_to_xyxy
-from data_utils.config import load_config
-from data_utils.conversion.run import read_section
-from data_utils.convert import FORMATS, convert, main
+from data_utils.config.loading import load_config
+from data_utils.convert import convert
+from data_utils.convert.__main__ import FORMATS, main
+from data_utils.convert.steps import read_section
 from data_utils.errors import InputError
 from data_utils.formats import read_raw_set
 from data_utils.formats.labels import Findings
-from data_utils.formats.raw_set import READERS
+from data_utils.formats.registry import READERS
 from data_utils.imaging.images import read_bgr
-from data_utils.types import Annotation
+from data_utils.records import Annotation, cxcywhn_to_xyxy
 
 NAMES = ("polyp b", "Ärt", "a", "never drawn")  # neither sorted nor all used
 Boxes = list[tuple[int, float, float, float, float]]  # class, x1, y1, x2, y2 in pixels

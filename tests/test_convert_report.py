@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_utils.conversion.convert_report import ConvertReport, dataset_name
+from data_utils.convert.steps import ConvertReport, dataset_name
 
 
 def report(to: str) -> ConvertReport:

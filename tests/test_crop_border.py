@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from small_raw_set import N_PATIENTS, changed, config_for, make_raw_set, noise, run_prepare, save, snapshot
 
-from data_utils.boxes import crop_cxcywhn, cxcywhn_to_xyxy
 from data_utils.formats.yolo import read_labels
 from data_utils.manifest import read_manifest
+from data_utils.records import crop_cxcywhn, cxcywhn_to_xyxy
 
 FIELD = (40, 20, 100, 80)  # x1 y1 x2 y2 in pixels of a 140 x 100 frame
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from data_utils.convert import convert
 from data_utils.manifest import read_manifest
 from data_utils.prepare import prepare
-from evaluation.evaluation_set import open_evaluation_set
-from evaluation.predictions import predict
+from evaluation.passes.evaluation_set import open_evaluation_set
+from evaluation.passes.predict import predict
 
 
 class Silent(torch.nn.Module):

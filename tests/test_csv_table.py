@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.csv_table import read_table
 from data_utils.errors import InputError
+from data_utils.files import read_table
 
 
 def test_what_spreadsheets_write(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch.utils.data import get_worker_info
 
-from data_utils import frame_cache
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils import dataset as frame_cache
+from data_utils import lists
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.dataset import SREYOLODataset, label_path, read_split_list
 from data_utils.errors import InputError, ResumableError
 from data_utils.loader import EpochLoader, make_loader
-from data_utils.splitting import split_list
 
 SIDE = 64
 N_FRAMES = 7
@@ -250,8 +250,8 @@ def test_a_repeated_frame_is_read_once(balanced, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(module, name, lambda path, *rest: seen.append(path.name) or original(path, *rest))
         return seen
 
-    decoded, headers = counting(frame_cache, "read_bgr"), counting(split_list, "image_size")
-    labels = counting(split_list, "read_labels")
+    decoded, headers = counting(frame_cache, "read_bgr"), counting(lists, "image_size")
+    labels = counting(lists, "read_labels")
     dataset = balanced("run.cache=ram", augment=True)
     for epoch in range(2):
         dataset.set_epoch(epoch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deployment.exporting.decode_nodes import tail_nodes
+from deployment.exporting.files import tail_nodes
 
 
 def test_the_tail_is_what_no_convolution_comes_after():

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from image_samples import JPEG
 
-from data_utils.imaging.decoder_log import captured_stderr
-from data_utils.imaging.images import UnreadableImage, decode_bgr
+from data_utils.imaging.images import UnreadableImage, captured_stderr, decode_bgr
 
 
 def test_foreign_lines_on_stderr_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,10 @@ import yaml
 from conftest import REPO_ROOT, PreparedSet
 from tiny_checkpoint import write_tiny_checkpoint
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
 from data_utils.manifest import read_manifest
-from training.denoise import main
+from training.denoise.__main__ import main
 
 SETTINGS = (
     *("denoise.width=4", "denoise.levels=1", "denoise.crop=16", "denoise.eval_frames=2", "denoise.nlm_frames=1"),
@@ -68,8 +68,8 @@ def test_train_evaluate_apply(
 
 
 def test_another_set_is_named_by_its_config(config_file: str, tmp_path: Path, tiny_prepared: PreparedSet) -> None:
+    from models.checkpoint import DENOISE, save_model
     from models.denoiser import SpeckleDenoiser
-    from models.weights import DENOISE, save_model
 
     elsewhere = override_config(tiny_prepared.config, [*SETTINGS, "dataset.processed=/nowhere", "dataset.splits=/no"])
     save_model(tmp_path / "w.pt", SpeckleDenoiser(4, 1), elsewhere, {"task": DENOISE, "split": 1})

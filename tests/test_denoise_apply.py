@@ -14,16 +14,16 @@ import pytest
 import torch
 from conftest import PreparedSet
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.dataset import SREYOLODataset
 from data_utils.errors import InputError, InterruptedRun
 from data_utils.imaging.images import encode_image, read_bgr
+from data_utils.lists import read_split_list
 from data_utils.manifest import read_manifest
-from data_utils.splitting.split_list import read_split_list
 from models.denoiser import SpeckleDenoiser, denoise_image
-from training import denoise_apply
-from training.denoise_apply import check_out, denoise_prepared, find_prepared
+from training.denoise import apply as denoise_apply
+from training.denoise.apply import check_out, denoise_prepared, find_prepared
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import torch
 from conftest import PreparedSet
 from stopped_runs import different_fields, log_rows, stop_in_epoch
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
+from models.checkpoint import read_checkpoint
 from models.denoiser import load_denoiser
-from models.weights import read_checkpoint
-from training.denoise_task import DenoiseLoss, DenoiseTrainer
 from training.loop import TrainingLoop
+from training.tasks.denoise import DenoiseLoss, DenoiseTrainer
 
 SMALL = (
     *("denoise.width=8", "denoise.levels=1", "denoise.crop=32", "denoise.eval_frames=3", "batch_size=4"),

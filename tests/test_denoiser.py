@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_checkpoint import write_tiny_checkpoint
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from data_utils.errors import InputError
+from models.checkpoint import DENOISE, load_model, load_pretrained, save_model
 from models.denoiser import SpeckleDenoiser, denoise_image, load_denoiser, require_same_net
-from models.weights import DENOISE, load_model, load_pretrained, save_model
 
 CONFIG = load_config("configs/denoise.yaml", ["denoise.width=4", "denoise.levels=2"])
 

@@ -12,9 +12,10 @@ import pytest
 import torch
 from conftest import PreparedSet
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
-from evaluation.denoising import (
+from models.denoiser import SpeckleDenoiser
+from training.tasks.denoise import (
     INPUT,
     MEDIAN,
     NET,
@@ -30,7 +31,6 @@ from evaluation.denoising import (
     report,
     validate_denoiser,
 )
-from models.denoiser import SpeckleDenoiser
 
 
 def flat(value: int, side: int = 32) -> np.ndarray:

@@ -12,12 +12,11 @@ import pytest
 from test_video import probe
 from tiny_checkpoint import write_tiny_checkpoint
 
-from deployment import benchmark
-from deployment.benchmarking import variants
+from deployment.benchmark import __main__ as benchmark
+from deployment.benchmark import measure
+from deployment.benchmark.measure import draw, size_of
 from deployment.benchmarking.clip import write_clip
-from deployment.benchmarking.plot import draw
 from deployment.benchmarking.side_by_side import ratio_rows, sides_of
-from deployment.benchmarking.speed import size_of
 
 
 @pytest.fixture
@@ -34,8 +33,8 @@ def test_every_variant_has_a_row_and_says_why_it_was_not_measured(
     for k in range(2):
         coarse = np.random.default_rng(k).integers(0, 256, (9, 16, 3), dtype=np.uint8)
         cv2.imwrite(str(frames / f"{k}.png"), cv2.resize(coarse, (160, 90)))
-    monkeypatch.setattr(variants, "EXPORTED", [("onnx", "fp32"), ("openvino", "int8")])
-    monkeypatch.setattr(variants.importlib.util, "find_spec", lambda name: None if name == "nncf" else object())
+    monkeypatch.setattr(measure, "EXPORTED", [("onnx", "fp32"), ("openvino", "int8")])
+    monkeypatch.setattr(measure.importlib.util, "find_spec", lambda name: None if name == "nncf" else object())
     arguments = ["backends", "--weights", str(checkpoint), "--save", str(tmp_path / "out"), "--frames", str(frames)]
     monkeypatch.setattr(sys, "argv", ["benchmark", *arguments, "--n-frames", "4", "--files", str(tmp_path / "files")])
     benchmark.main()
@@ -50,7 +49,7 @@ def test_every_variant_has_a_row_and_says_why_it_was_not_measured(
     assert "onnx" in capsys.readouterr().out
     # A second call takes the files that lie there.
     before = (tmp_path / "files" / "tiny_fp32.onnx").stat().st_mtime_ns
-    made = variants.make_variants(checkpoint, tmp_path / "files", 1, frames, {("onnx", "fp32")})
+    made = measure.make_variants(checkpoint, tmp_path / "files", 1, frames, {("onnx", "fp32")})
     assert [one.name for one in made] == ["torch fp32", "torch bf16", "onnx fp32"]
     assert made[-1].path.stat().st_mtime_ns == before
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_utils.types import Detections
-from deployment.detection_files import DetectionFiles, unused_path
-from evaluation.video_records import FrameRecord, read_records
+from data_utils.records import Detections
+from deployment.outputs import DetectionFiles, unused_path
+from evaluation.video.records import FrameRecord, read_records
 
 FOUND = Detections(np.array([[10, 20, 30, 60], [0, 0, 100, 50]]), np.array([0.5, 0.75]), np.array([1, 0]))
 

@@ -21,14 +21,14 @@ from conftest import REPO_ROOT, PreparedSet
 from torch import nn
 from training_processes import ended, quiet, run_script, script, start
 
-from data_utils.config import config_from_dict, override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import config_from_dict, override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from models.weights import read_checkpoint
+from models.checkpoint import read_checkpoint
 from training import distributed
-from training.checkpoint import newest_checkpoint
-from training.loss_watch import LossWatch
-from training.run_lock import is_held
+from training.loss import LossWatch
+from training.run.folder import is_held
+from training.run.state import newest_checkpoint
 
 SMALL = (
     *("sr_decoder=light", "model.branch_width=8", "model.fusion_stride=8", "optim.warmup_epochs=0", "lr0=0.001"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data_utils.types import Detections
-from deployment.draw import draw_detections, draw_fps
+from data_utils.records import Detections
+from deployment.outputs import draw_detections, draw_fps
 
 GREEN, YELLOW = (0, 255, 0), (0, 255, 255)
 SIZES = [(640, 480), (1920, 1080), (96, 96)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import PreparedSet
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from data_utils.errors import InputError
 from training.dry_run import describe_run, require_prepared, switched_off
 

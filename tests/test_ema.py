@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.ema import ModelEMA
+from training.optim import ModelEMA
 
 
 def test_average_follows_its_formula() -> None:

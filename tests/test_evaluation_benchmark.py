@@ -10,7 +10,7 @@ import torch
 from evaluation_samples import CONFIG_PATH
 from torch import nn
 
-from evaluation.benchmark import LEAST_ITERATIONS, eval_mode, measure_fps, measure_gflops, measure_speed, measure_steps
+from evaluation.cost import LEAST_ITERATIONS, eval_mode, measure_fps, measure_gflops, measure_speed, measure_steps
 
 
 class Sleeper(nn.Module):
@@ -36,7 +36,7 @@ def test_one_convolution_counts_two_operations_a_multiply_add():
 
 
 def test_yolov8n_with_one_class_costs_the_published_gflops_whatever_the_branch():
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
     from models.sre_yolo import SREYOLO
 
     with_branch = SREYOLO(load_config(CONFIG_PATH, ["sr_decoder=light", "model.fusion_stride=8"]))
@@ -104,7 +104,7 @@ def test_steps_are_timed_apart_and_on_infers_own_code():
 def test_the_training_graph_costs_the_branch_on_top():
     from torch.utils.flop_counter import FlopCounterMode
 
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
     from models.sre_yolo import SREYOLO
 
     small = ["imgsz_lr=64", "imgsz_hr=128", "model.fusion_stride=8", "model.branch_width=8", "sr_resblocks=2"]

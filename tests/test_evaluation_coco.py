@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from evaluation_samples import frame_result
 
-from data_utils.boxes import count_sizes, cxcywhn_to_xyxy, xyxy_to_cxcywhn
-from data_utils.types import Detections, FrameResult
-from evaluation.coco import AREA_RANGES, IOU_THRESHOLDS, average_precision
+from data_utils.records import Detections, FrameResult, count_sizes, cxcywhn_to_xyxy, xyxy_to_cxcywhn
+from evaluation.scoring.ap import AREA_RANGES, IOU_THRESHOLDS, average_precision
 
 COCO_RANGES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
 
@@ -195,11 +194,10 @@ def test_equal_to_pycocotools_on_hundreds_of_random_sets():
 
 def test_a_detection_in_a_crowd_is_neither_hit_nor_false_alarm():
     """In AP, at a threshold, in FROC, in the confusion matrix and on healthy frames alike."""
-    from data_utils.config_sections import EvalSection
-    from evaluation.clinical import froc, healthy_view
-    from evaluation.confusion import confusion_matrix
-    from evaluation.headline import Scoring
-    from evaluation.operating_points import at_threshold, best_f1, healthy_frames
+    from data_utils.config.sections import EvalSection
+    from evaluation.scoring.clinical import froc, healthy_view
+    from evaluation.scoring.operating_points import at_threshold, best_f1, confusion_matrix, healthy_frames
+    from evaluation.statistics.headline import Scoring
 
     boxes = [(10, 10, 60, 60, 0, 0.5), (210, 210, 240, 240, 0, 0.9), (215, 215, 235, 235, 0, 0.8)]
     truth = frame_result([(10, 10, 60, 60, 0)], boxes)

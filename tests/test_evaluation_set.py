@@ -8,10 +8,10 @@ import pytest
 from evaluation_samples import CONFIG_PATH, small_config, write_prepared_set
 from small_raw_set import make_raw_set, run_prepare
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from data_utils.errors import InputError
 from data_utils.manifest import unit_of
-from evaluation.evaluation_set import evaluation_config, open_evaluation_set
+from evaluation.passes.evaluation_set import evaluation_config, open_evaluation_set
 
 
 def test_a_part_of_a_split_with_its_manifest(tmp_path):

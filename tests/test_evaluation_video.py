@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from data_utils.errors import InputError
-from data_utils.types import Detections
-from evaluation import video
-from evaluation.video import report_lines, video_metrics
-from evaluation.video_records import FrameRecord, record_line
-from evaluation.video_truth import LesionBox
+from data_utils.records import Detections
+from evaluation.video import __main__ as video
+from evaluation.video.__main__ import report_lines, video_metrics
+from evaluation.video.records import FrameRecord, LesionBox, record_line
 
 LESION, ELSEWHERE = (10, 10, 50, 50), (100, 100, 140, 140)
 FPS = 10

@@ -16,15 +16,14 @@ import torch
 from conftest import PreparedSet
 from tiny_checkpoint import TINY_NAMES, TINY_SIDE, write_tiny_checkpoint
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from data_utils.errors import InputError
-from deployment.backends import OnnxBackend, open_backend
 from deployment.export import FORMATS, ExportReport, ExportSettings, ParityError, export_model, export_onnx
 from deployment.exporting.checks import check_ap50
-from deployment.exporting.sample_frames import find_frames, spread
-from deployment.runtimes.exported import ExportedBackend
-from deployment.runtimes.metadata import Metadata
-from models.weights import load_model
+from deployment.exporting.int8 import find_frames, spread
+from deployment.runtimes.exported import ExportedBackend, Metadata
+from deployment.runtimes.registry import OnnxBackend, open_backend
+from models.checkpoint import load_model
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import os
 
 import pytest
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from data_utils.errors import InputError
 from evaluation.external_tables import cells, find_records, main, write_tables
-from evaluation.paper import table_9, table_10
+from evaluation.paper.published import table_9, table_10
 
 BRANCHES = {"YOLOv8n": ([4, 8], "none"), "SRE-YOLO": ([4, 8], "deep"), "SR 4-8 light": ([4, 8], "light"),
             "SR 2-6 deep": ([2, 6], "deep")}  # fmt: skip

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.extra import numpy as npst
 
-from data_utils.imaging.field_of_view import THUMBNAIL_SIDE, field_of, halved
-from data_utils.quality import score_frame
+from data_utils.imaging.quality import THUMBNAIL_SIDE, field_of, halved, score_frame
 
 
 def grey_frame(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_utils.errors import InputError
-from data_utils.formats.class_list import read_class_list, write_class_list
+from data_utils.formats.labels import read_class_list, write_class_list
 
 
 def test_names_come_in_order_without_blanks_and_marks(tmp_path: Path) -> None:

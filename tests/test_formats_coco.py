@@ -24,9 +24,8 @@ from hypothesis import strategies as st
 
 from data_utils.errors import InputError
 from data_utils.formats import coco
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.formats.labels import Findings
-from data_utils.types import Annotation
+from data_utils.formats.labels import Findings, LabelledImage
+from data_utils.records import Annotation
 
 CATEGORIES = [{"id": 7, "name": "polyp"}, {"id": 3, "name": "cyst", "supercategory": "none"}]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from data_utils.formats.cvat_file import CvatFile, CvatTrack, TrackedBox, read_cvat_file
+from data_utils.formats.cvat import CvatFile, CvatTrack, TrackedBox, read_cvat_file
 from data_utils.formats.labels import Findings
 
 

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from data_utils.errors import InputError
 from data_utils.formats import hyperkvasir
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.types import Annotation
+from data_utils.formats.labels import LabelledImage
+from data_utils.records import Annotation
 
 FILE = "bounding-boxes.json"
 

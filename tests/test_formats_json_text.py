@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_utils.errors import InputError
-from data_utils.formats import json_text
-from data_utils.formats.json_text import (
+from data_utils.formats import markup
+from data_utils.formats.markup import (
     JsonLines,
     LazyPlaces,
     class_name,
@@ -68,7 +68,7 @@ def test_a_file_that_is_absent_a_folder_or_too_large(tmp_path: Path, monkeypatch
     for path in (tmp_path / "absent.json", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             read_json(path)
-    monkeypatch.setattr(json_text, "MAX_JSON_BYTES", 10)
+    monkeypatch.setattr(markup, "MAX_JSON_BYTES", 10)
     assert read_json(put(tmp_path, b"[12345678]")) == [12345678]
     with pytest.raises(InputError, match=r"boxes\.json: 11 bytes, more than the 10"):
         read_json(put(tmp_path, b"[123456789]"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from data_utils.errors import InputError
-from data_utils.formats.labelled_image import LabelledImage, label_paths
-from data_utils.types import Annotation
+from data_utils.formats.labels import LabelledImage, label_paths
+from data_utils.records import Annotation
 
 
 def frames(*inner: str) -> list[LabelledImage]:

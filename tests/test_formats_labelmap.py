@@ -15,14 +15,12 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy import ndimage
 
-from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import DatasetSection
 from data_utils.errors import InputError
 from data_utils.formats import RawSet, labelmap, read_raw_set
-from data_utils.formats.labelled_image import LabelledImage
 from data_utils.formats.labelmap import component_boxes, mask_values, read_mask, write_mask_set, write_set
-from data_utils.formats.labels import Findings
-from data_utils.types import Annotation
+from data_utils.formats.labels import Findings, LabelledImage
+from data_utils.records import Annotation, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 
 def raw_folder(root: Path, masks: dict[str, np.ndarray | Image.Image | None], orientation: int = 1) -> Path:

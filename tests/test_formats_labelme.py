@@ -22,12 +22,11 @@ from format_samples import read as read_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_utils.conversion.run import read_section
+from data_utils.convert.steps import read_section
 from data_utils.errors import InputError
 from data_utils.formats import labelme, read_raw_set
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.formats.labels import OUTLINED
-from data_utils.types import Annotation
+from data_utils.formats.labels import OUTLINED, LabelledImage
+from data_utils.records import Annotation
 
 
 def shape(kind: object = "rectangle", points: object = ((4, 2), (12, 10)), label: object = "polyp") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from format_samples import touch_images
 
 from data_utils.formats.labels import Findings
-from data_utils.formats.listed_images import ListedImages
+from data_utils.formats.sources import ListedImages
 
 
 def test_the_first_folder_that_holds_the_name_counts(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from raw_samples import raw_folder, read
 
-from data_utils.dataset_section import Format
+from data_utils.config.sections import Format
 from data_utils.errors import InputError
-from data_utils.formats import raw_set
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.types import Annotation
+from data_utils.formats import registry
+from data_utils.formats.labels import LabelledImage
+from data_utils.records import Annotation
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["missing", "empty"])
@@ -47,19 +47,19 @@ def test_has_lesion_that_disagrees_is_counted(tmp_path: Path) -> None:
     root = raw_folder(tmp_path, {"a.png": "", "b.png": "0 0.5 0.5 0.1 0.1"})
     header = "filename,patient_id,dataset_source,has_lesion\n"
     (root / "metadata.csv").write_text(header + "a.png,1,s,1\nb.png,2,s,true\n")
-    raw_set = read(root)
-    assert raw_set.counts["frames whose has_lesion disagrees with their labels"] == 1
-    assert any("a.png: has_lesion" in note for note in raw_set.notes)
+    registry = read(root)
+    assert registry.counts["frames whose has_lesion disagrees with their labels"] == 1
+    assert any("a.png: has_lesion" in note for note in registry.notes)
 
 
-FOUND_BY_AUTO = sorted(set(raw_set.READERS) - set(raw_set.MASKS))
+FOUND_BY_AUTO = sorted(set(registry.READERS) - set(registry.MASKS))
 
 
 def write_in(name: str, root: Path) -> Path:
     """Make a set of one frame with a box and one healthy frame, 40x20 pixels, in the format `name`."""
     boxes = Annotation(np.array([[0.3, 0.5, 0.2, 0.4]]), np.array([0]))
     frames = [LabelledImage("a.png", 40, 20, boxes), LabelledImage("n.png", 40, 20, Annotation.empty())]
-    raw_set.READERS[name].write_set(root, ("lesion",), frames)
+    registry.READERS[name].write_set(root, ("lesion",), frames)
     folder = {"voc": "JPEGImages", "labelmap": "img", "mask": "img"}.get(name, "images")
     (root / folder).mkdir(parents=True, exist_ok=True)
     for frame in frames:
@@ -68,10 +68,10 @@ def write_in(name: str, root: Path) -> Path:
 
 
 def test_every_format_of_the_config_has_a_reader() -> None:
-    assert set(raw_set.READERS) == set(typing.get_args(Format)) - {"auto"}
+    assert set(registry.READERS) == set(typing.get_args(Format)) - {"auto"}
 
 
-@pytest.mark.parametrize("name", sorted(raw_set.READERS))
+@pytest.mark.parametrize("name", sorted(registry.READERS))
 def test_every_format_is_found_and_comes_back(tmp_path: Path, name: str) -> None:
     root = write_in(name, tmp_path)
     settings = {"labelmap": {"labelmap": {"values": {1: "lesion"}}}, "mask": {"format": "mask"}}.get(name, {})
@@ -80,15 +80,15 @@ def test_every_format_is_found_and_comes_back(tmp_path: Path, name: str) -> None
     np.testing.assert_allclose(frames["a"].boxes_cxcywhn, [[0.3, 0.5, 0.2, 0.4]], atol=1e-6)
     assert len(frames["n"]) == 0
     if name in FOUND_BY_AUTO:
-        assert [other for other in FOUND_BY_AUTO if raw_set.READERS[other].claims(root)] == [name]
-        assert raw_set.detect_format(root) == name
-        assert raw_set.READERS[name].class_names(root) == ("lesion",)
+        assert [other for other in FOUND_BY_AUTO if registry.READERS[other].claims(root)] == [name]
+        assert registry.detect_format(root) == name
+        assert registry.READERS[name].class_names(root) == ("lesion",)
 
 
 @pytest.mark.parametrize("other", ["voc", "coco", "cvat", "labelme", "hyperkvasir"])
 def test_formats_that_both_claim_a_folder_are_listed(tmp_path: Path, other: str) -> None:
     root = write_in("yolo", tmp_path / "yolo")
-    for path in raw_set.READERS[other].write_set(root, ("lesion",), [
+    for path in registry.READERS[other].write_set(root, ("lesion",), [
         LabelledImage("a.png", 40, 20, Annotation(np.array([[0.3, 0.5, 0.2, 0.4]]), np.array([0])))
     ]):  # fmt: skip
         assert path.exists()

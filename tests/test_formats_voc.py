@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_utils.boxes import cxcywhn_to_xyxy
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import DatasetSection
 from data_utils.errors import InputError
 from data_utils.formats import RawSet, read_raw_set, voc
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.types import Annotation
+from data_utils.formats.labels import LabelledImage
+from data_utils.records import Annotation, cxcywhn_to_xyxy
 
 BCCD_NAMES = ("RBC", "WBC", "Platelets")
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_utils.errors import InputError
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.formats.xml_text import (
+from data_utils.formats.labels import LabelledImage
+from data_utils.formats.markup import (
     XmlElement,
     number,
     open_tag,
@@ -23,7 +23,7 @@ from data_utils.formats.xml_text import (
     text_tag,
     whole_size,
 )
-from data_utils.types import Annotation
+from data_utils.records import Annotation
 
 HERE = Path("a.xml")
 

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_utils.boxes import cxcywhn_to_xyxy
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import DatasetSection
 from data_utils.errors import InputError
-from data_utils.formats import RawSet, raw_set, read_raw_set, yolo
-from data_utils.formats.labelled_image import LabelledImage
+from data_utils.formats import RawSet, read_raw_set, registry, yolo
+from data_utils.formats.labels import LabelledImage
 from data_utils.formats.yolo import read_labels, write_labels
-from data_utils.types import Annotation
+from data_utils.records import Annotation, cxcywhn_to_xyxy
 
 
 def label_file(folder: Path, content: bytes | str) -> Path:
@@ -252,7 +251,7 @@ def test_a_damaged_image_stays_for_the_decode_to_find(tmp_path: Path) -> None:
 
 def test_yolo_labels_are_read_without_opening_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = raw_folder(tmp_path, a="0 0.5 0.5 0.1 0.1")
-    monkeypatch.setattr(raw_set, "read_header", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(registry, "read_header", lambda path: pytest.fail(f"{path} was opened"))
     assert read(root).counts["boxes"] == 1
 
 

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import DatasetSection
 from data_utils.errors import InputError
 from data_utils.formats import read_raw_set
 from data_utils.formats.labels import Findings
-from data_utils.formats.yolo_lists import listed_images
-from data_utils.formats.yolo_names import YoloIndex
+from data_utils.formats.yolo import YoloIndex, listed_images
 
 
 def touch(root: Path, *names: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_utils.errors import InputError
-from data_utils.formats.yolo_names import YoloIndex, index_folders, read_indexes, write_data_yaml
+from data_utils.formats.yolo import YoloIndex, index_folders, read_indexes, write_data_yaml
 
 
 def data_yaml(folder: Path, text: str) -> YoloIndex:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from data_utils.errors import InputError
-from training.foundations import code_part, config_part, data_part, differences
+from training.run.resume import code_part, config_part, data_part, differences
 
 CONFIG = load_config("configs/train.yaml")
 
@@ -32,7 +32,7 @@ def found(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 def test_nothing_changed(files: dict[str, list[Path]]) -> None:
     now = {**config_part(CONFIG), **data_part(files), **code_part()}
     assert found(copy.deepcopy(now), now) == []
-    assert "training/foundations.py" in now["code"]
+    assert "training/run/resume.py" in now["code"]
     assert now["versions"]["torch"]
 
 

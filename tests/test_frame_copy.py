@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 from conftest import PreparedSet
 
-from data_utils.splitting.split_list import label_path, read_split_list
+from data_utils.lists import label_path, read_split_list
 from training.benchmarks.frame_copy import copy_frames
 
 

@@ -14,10 +14,11 @@ import pytest
 from test_video import make_video
 
 import data_utils.frames as frames_command
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import DatasetSection
 from data_utils.errors import InputError
 from data_utils.formats import read_raw_set
-from data_utils.frames import extract_frames, find_videos, main
+from data_utils.frames import extract_frames, find_videos
+from data_utils.frames.__main__ import main
 from data_utils.imaging.images import read_bgr
 
 PATTERN = ("--patient-pattern", r"(?P<patient>P \d)")
@@ -79,7 +80,7 @@ def test_a_second_run_reads_nothing_and_other_settings_leave_nothing_behind(
     run(videos, out)
     first = contents(out)
     with monkeypatch.context() as patch:
-        patch.setattr("data_utils.videos.video_frames.StillReader", None)
+        patch.setattr("data_utils.frames.stills.StillReader", None)
         run(videos, out)
     assert contents(out) == first
     assert "2 videos were done already" in capsys.readouterr().out
@@ -185,7 +186,7 @@ def test_from_a_shell(videos: Path, tmp_path: Path, repo_root: Path) -> None:
 
 
 def test_png_frames_are_lossless(videos: Path, tmp_path: Path) -> None:
-    from data_utils.videos.video_frames import StillReader
+    from data_utils.frames.stills import StillReader
 
     files = extract_frames(videos / "P 2/second.avi", tmp_path, 1, image_format="png").files
     with StillReader(videos / "P 2/second.avi", 1) as reader:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from evaluation_samples import frame_result
 
-from evaluation.average_precision import rank_hits
-from evaluation.froc import FALSE_ALARM_RATES, HITS, froc_curve, rate_name, sensitivity_at
-from evaluation.match_table import match_frames
+from evaluation.scoring.ap import rank_hits
+from evaluation.scoring.froc import FALSE_ALARM_RATES, HITS, froc_curve, rate_name, sensitivity_at
+from evaluation.scoring.matching import match_frames
 
 BOX, FAR, AWAY = (10, 10, 60, 60), (300, 300, 350, 350), (500, 10, 550, 60)
 # By score over two frames: hit, false alarm, false alarm, hit; three lesions.

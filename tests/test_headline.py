@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from evaluation_samples import frame_result, random_results, small_config
 
-from evaluation.bootstrap import units_of
-from evaluation.coco import average_precision
-from evaluation.headline import Scoring, headline_intervals, headline_statistics
-from evaluation.operating_points import at_threshold
+from evaluation.scoring.ap import average_precision
+from evaluation.scoring.operating_points import at_threshold
+from evaluation.statistics.bootstrap import units_of
+from evaluation.statistics.headline import Scoring, headline_intervals, headline_statistics
 
 BOX, FAR = (10, 10, 60, 60), (300, 300, 350, 350)
 

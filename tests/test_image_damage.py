@@ -16,8 +16,7 @@ from PIL import Image
 
 from data_utils.errors import InputError
 from data_utils.imaging import images
-from data_utils.imaging.image_header import MAX_STRAY
-from data_utils.imaging.image_metadata import strip_metadata
+from data_utils.imaging.header import MAX_STRAY
 from data_utils.imaging.images import (
     UnreadableImage,
     decode_bgr,
@@ -25,6 +24,7 @@ from data_utils.imaging.images import (
     image_size,
     read_bgr,
 )
+from data_utils.imaging.metadata import strip_metadata
 
 
 def assert_one_line(error: pytest.ExceptionInfo[InputError], name: str) -> None:

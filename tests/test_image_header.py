@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from image_samples import DECODED, JPEG, by_pillow, textured
 from PIL import Image
 
-from data_utils.imaging.image_header import HEADER_BYTES, UnreadableImage, exif_orientation, parse_header, read_header
+from data_utils.imaging.header import HEADER_BYTES, UnreadableImage, exif_orientation, parse_header, read_header
 from data_utils.imaging.images import decode_bgr, image_size
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from image_samples import JPEG, by_pillow, textured
 from PIL import Image, PngImagePlugin
 
-from data_utils.imaging.image_header import exif_orientation, parse_header
-from data_utils.imaging.image_metadata import orientation_block, strip_metadata
+from data_utils.imaging.header import exif_orientation, parse_header
 from data_utils.imaging.images import UnreadableImage, decode_bgr
+from data_utils.imaging.metadata import orientation_block, strip_metadata
 
 SECRET = b"Jane Doe 1970-01-01"
 FRAME = textured(24, 40)

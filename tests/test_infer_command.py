@@ -96,12 +96,12 @@ def test_the_commands_defaults_are_the_predictors(monkeypatch: pytest.MonkeyPatc
     from models import predictor
 
     monkeypatch.setattr(sys, "argv", ["infer.py", "--weights", "w", "--source", "s"])
-    from deployment import run_setup
+    from deployment import inference
 
     arguments = infer.parse_arguments()
     assert getattr(arguments, option) is None  # so that a file's own comes first
-    monkeypatch.setattr(run_setup, "open_backend", lambda *_args, **_kwargs: FakeBackend(np.zeros((5, 0), np.float32)))
-    opened, _ = run_setup.open_predictor(arguments, run_setup.run_options(arguments), one_at_a_time=False)
+    monkeypatch.setattr(inference, "open_backend", lambda *_args, **_kwargs: FakeBackend(np.zeros((5, 0), np.float32)))
+    opened, _ = inference.open_predictor(arguments, inference.run_options(arguments), one_at_a_time=False)
     assert getattr(opened, option) == getattr(predictor, f"DEFAULT_{option.upper()}") == value
 
 
@@ -237,7 +237,7 @@ def test_the_threshold_chosen_on_validation_is_the_default_of_infer_and_of_expor
     import torch
 
     from deployment.export import ExportSettings, export_model
-    from models.weights import load_model
+    from models.checkpoint import load_model
 
     content = torch.load(checkpoint, weights_only=True)
     chosen = tmp_path / "chosen.pt"
@@ -267,7 +267,7 @@ def test_a_threshold_that_is_no_score_is_refused(checkpoint: Path, tmp_path: Pat
     import torch
 
     from data_utils.errors import InputError
-    from models.weights import load_model
+    from models.checkpoint import load_model
 
     torch.save({**torch.load(checkpoint, weights_only=True), "threshold": value}, tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"w\.pt: threshold = "):

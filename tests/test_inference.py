@@ -17,10 +17,8 @@ from test_predictor import FakeBackend, raw_of
 from test_video import N_FRAMES, make_video, probe
 
 from data_utils.errors import InputError, InterruptedRun
-from deployment.detection_files import DetectionFiles
-from deployment.inference import InferenceRun
-from deployment.run_parts import RunOptions
-from deployment.sources import find_sources
+from deployment.inference import InferenceRun, RunOptions, find_sources
+from deployment.outputs import DetectionFiles
 from models.predictor import Predictor
 
 ONE_BOX = raw_of((32, 32, 32, 32, 0.87))

@@ -12,8 +12,8 @@ import pytest
 from stopped_runs import different_fields
 from training_processes import ended, start, train, train_and_cut_the_save
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 
 KILLED = -9
 SMALL = (

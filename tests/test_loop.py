@@ -14,11 +14,11 @@ import pytest
 from conftest import PreparedSet
 from stopped_runs import stop_in_epoch
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from models.weights import read_checkpoint, write_checkpoint
-from training.denoise_task import DenoiseTrainer
+from models.checkpoint import read_checkpoint, write_checkpoint
+from training.tasks.denoise import DenoiseTrainer
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

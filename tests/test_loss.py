@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from models.backbone import ultralytics_module
 from models.sre_yolo import SREYOLO
 from training.loss import LOSS_TERMS, SREYOLOLoss, mean_absolute_error

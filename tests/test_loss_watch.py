@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.loss_watch import FILES_NAMED, LossWatch, NonFiniteLossError, lag_on
+from training.loss import FILES_NAMED, LossWatch, NonFiniteLossError, lag_on
 
 CPU = torch.device("cpu")
 DEVICES = [CPU, pytest.param(torch.device("cuda"), marks=pytest.mark.gpu)]

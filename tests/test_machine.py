@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evaluation.machine import describe_machine
+from evaluation.cost import describe_machine
 
 
 def test_the_machine_is_described(monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from evaluation_samples import frame_result
 
-from evaluation.match_table import Criterion, greedy_match, greedy_partners, match_frames
+from evaluation.scoring.matching import Criterion, greedy_match, greedy_partners, match_frames
 
 BOX, FAR = (10, 10, 60, 60), (300, 300, 350, 350)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data_utils.errors import ResumableError
-from training.memory import naming_what_to_lower, peak_gigabytes
+from training.loop import naming_what_to_lower, peak_gigabytes
 
 CPU = RuntimeError("[enforce fail at alloc_cpu.cpp:132] DefaultCPUAllocator: can't allocate memory: you tried ...")
 

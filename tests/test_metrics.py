@@ -8,9 +8,8 @@ import pytest
 import torch
 from evaluation_samples import batch, fake_detector, frame_result, small_config
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from evaluation import metrics as module
-from evaluation.headline import Scoring
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import (
     LOGGED,
@@ -21,8 +20,9 @@ from evaluation.metrics import (
     logged_metrics,
     measure_gflops,
 )
-from evaluation.predictions import predict
-from evaluation.report import format_report
+from evaluation.passes.predict import predict
+from evaluation.report.text import format_report
+from evaluation.statistics.headline import Scoring
 from models.sre_yolo import SREYOLO
 
 SMALL, MEDIUM = (10, 10, 40, 30), (100, 100, 160, 160)

@@ -6,10 +6,9 @@ import pytest
 import torch
 from conftest import PreparedSet
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from data_utils.errors import InputError
-from training.multi_scale import resized, side_of_batch
-from training.trainer import Trainer
+from training.trainer import Trainer, resized, side_of_batch
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -21,10 +21,9 @@ from test_predictor import FakeBackend, raw_of
 
 from data_utils.errors import InputError, InterruptedRun
 from deployment import network
-from deployment.detection_files import DetectionFiles
-from deployment.inference import InferenceRun
+from deployment.inference import InferenceRun, find_sources
 from deployment.network import NetworkReader, shown_address
-from deployment.sources import find_sources
+from deployment.outputs import DetectionFiles
 from models.predictor import Predictor
 
 N_FRAMES, RATE = 50, 25

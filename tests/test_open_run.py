@@ -13,13 +13,13 @@ import pytest
 import torch
 from stopped_runs import different_fields, stop_in_epoch
 
-from data_utils.config import load_config, override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config, override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError, ResumableError
-from data_utils.splitting.split_list import label_path
-from models.weights import read_checkpoint
-from training import open_run
-from training.run_lock import RunLock
+from data_utils.lists import label_path
+from models.checkpoint import read_checkpoint
+from training.run import resume
+from training.run.folder import RunLock
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -139,7 +139,7 @@ def test_a_save_that_fails_loses_nothing(config: Config, monkeypatch: pytest.Mon
 
     def fail_in_the_second(*arguments: Any) -> None:
         if run.progress.epoch == 1:
-            monkeypatch.setattr("training.checkpoint.write_checkpoint", full)
+            monkeypatch.setattr("training.run.state.write_checkpoint", full)
         finish(*arguments)
 
     monkeypatch.setattr(run, "_finish_epoch", fail_in_the_second)
@@ -166,7 +166,7 @@ def test_a_disk_that_fills_up(config: Config, tmp_path: Path) -> None:
         with pytest.raises(ResumableError, match=r"13. MB free, the checkpoints of this run take about"):
             trainer(settings)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(open_run, "FILES_KEPT", 1)
+            patch.setattr(resume, "FILES_KEPT", 1)
             run = trainer(settings)
         with pytest.raises(ResumableError, match=r"last\.new\.pt: No space left on device; make room, then: epoch"):
             run.fit()
@@ -181,4 +181,4 @@ def test_a_disk_that_fills_up(config: Config, tmp_path: Path) -> None:
 def test_the_room_asked_for_is_what_a_run_takes(config: Config) -> None:
     run = trainer(config)
     one = (run.run_dir / "last.pt").stat().st_size
-    assert open_run._bytes_of(run.model) <= one <= 4 * open_run._bytes_of(run.model) + 1_000_000
+    assert resume._bytes_of(run.model) <= one <= 4 * resume._bytes_of(run.model) + 1_000_000

@@ -12,8 +12,8 @@ import pytest
 from tiny_checkpoint import TINY_NAMES, TINY_SIDE, write_tiny_checkpoint
 
 from data_utils.errors import InputError
-from deployment.backends import OpenVinoBackend, TorchBackend, open_backend
 from deployment.export import ExportReport, ExportSettings, export_model
+from deployment.runtimes.registry import OpenVinoBackend, TorchBackend, open_backend
 
 needs_openvino = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 needs_nncf = pytest.mark.skipif(importlib.util.find_spec("nncf") is None, reason="nncf is not installed")

@@ -8,12 +8,12 @@ from evaluation_samples import frame_result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.types import Detections, FrameResult
-from evaluation.confusion import confusion_matrix
-from evaluation.operating_points import (
+from data_utils.records import Detections, FrameResult
+from evaluation.scoring.operating_points import (
     OperatingPoint,
     at_threshold,
     best_f1,
+    confusion_matrix,
     healthy_frames,
     hit_table,
     threshold_curves,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from training.optim import (
     build_optimizer,
     clip_gradients,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jinja2
 import pytest
 
-from data_utils.pages.page import BASE_STYLE, HEAD, environment, write_page
+from data_utils.pages import BASE_STYLE, HEAD, environment, write_page
 
 
 def test_values_are_escaped_and_undecodable_names_written(tmp_path):

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from data_utils.pages.picture import jpeg_picture
+from data_utils.pages import jpeg_picture
 
 
 def test_a_picture_is_a_jpeg_of_the_pixels_without_metadata():

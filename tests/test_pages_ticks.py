@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_utils.pages.ticks import round_steps
+from data_utils.pages import round_steps
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,18 @@ import pytest
 from evaluation_samples import random_results, small_config
 
 from data_utils.errors import InputError
-from data_utils.types import Detections
-from evaluation.bootstrap import Interval
-from evaluation.headline import Scoring
-from evaluation.paired import Pair, detectable, in_same_order, in_words, paired_intervals, patients_needed, signed_rank
+from data_utils.records import Detections
+from evaluation.statistics.bootstrap import Interval
+from evaluation.statistics.headline import Scoring
+from evaluation.statistics.paired import (
+    Pair,
+    detectable,
+    in_same_order,
+    in_words,
+    paired_intervals,
+    patients_needed,
+    signed_rank,
+)
 
 SCORING = Scoring.of(small_config("dataset.nc=1", "dataset.names=[lesion]", "eval.resamples=1000"))
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from conftest import PreparedSet
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from data_utils.dataset import SREYOLODataset, collate
 from models.sre_yolo import SREYOLO
-from training.panels import save_panel
+from training.trainer import save_panel
 
 
 @pytest.mark.parametrize("decoder", ["light", "none"])

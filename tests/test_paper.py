@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from evaluation_samples import CONFIG_PATH
 
-from data_utils.config import load_config
-from evaluation.paper import is_for_tables_9_and_10, paper_notes, paper_values
+from data_utils.config.loading import load_config
+from evaluation.paper.published import is_for_tables_9_and_10, paper_notes, paper_values
 
 
 def values(*overrides, split=1, data="test"):

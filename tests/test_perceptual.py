@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_utils.imaging.perceptual import HASH_BITS, differing_bits, is_perceptual_hash, perceptual_hash
+from data_utils.imaging.quality import HASH_BITS, differing_bits, is_perceptual_hash, perceptual_hash
 
 
 def grey(seed: int, side: int = 240) -> np.ndarray:

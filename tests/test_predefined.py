@@ -8,8 +8,8 @@ import pytest
 from small_raw_set import make_raw_set, run_prepare
 
 from data_utils.errors import InputError
-from data_utils.splits import SplitItem
-from data_utils.splitting.predefined import column_split, predefined_split
+from data_utils.splits.predefined import column_split, predefined_split
+from data_utils.splits.search import SplitItem
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from evaluation_samples import frame_result, random_results
 
 from data_utils.errors import InputError
-from evaluation.prediction_file import _hash, load, prediction_path, require_origin, store, truth_path
+from evaluation.passes.stored import _hash, load, prediction_path, require_origin, store, truth_path
 
 HEAD = {
     "data": "test",

@@ -12,7 +12,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from data_utils.manifest import ManifestRow
 from evaluation.image_quality import ReconstructionQuality
-from evaluation.predictions import ASSUMED_SIZE, NON_FINITE, as_float, predict
+from evaluation.passes.predict import ASSUMED_SIZE, NON_FINITE, as_float, predict
 
 
 def row(stem, width, height, patient="p1"):
@@ -91,7 +91,7 @@ def test_reconstruction_is_measured_on_chosen_frames_only_where_there_are_branch
 
 @pytest.mark.integration
 def test_the_real_model_finds_the_same_boxes_in_bf16(tmp_path):
-    from models.weights import load_model
+    from models.checkpoint import load_model
 
     model, config, _ = load_model(write_tiny_checkpoint(tmp_path / "tiny.pt"))
     side = 320  # large enough that coordinates rounded to bf16 would be off by up to 2 px

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_utils.errors import InputError
-from data_utils.types import Detections
+from data_utils.records import Detections
 from models.predictor import Predictor, map_to_frame, postprocess, preprocess
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from training.prefetch import on_device
+from training.loop import on_device
 
 
 def batches(n: int = 3) -> list[dict[str, Any]]:

@@ -13,8 +13,8 @@ from small_raw_set import (
 )
 
 from data_utils.errors import InputError, ResumableError
-from data_utils.preparation import folders
-from data_utils.preparation.folders import locked, make_writable, remove_leftovers, strangers
+from data_utils.prepare import folders
+from data_utils.prepare.folders import locked, make_writable, remove_leftovers, strangers
 
 
 def test_outputs_never_lie_in_the_source(raw: Path) -> None:

@@ -16,16 +16,10 @@ from small_raw_set import (
     snapshot,
 )
 
-from data_utils.dataset_section import FilterSection
-from data_utils.preparation import frame_jobs
-from data_utils.preparation.frame_jobs import (
-    CopySettings,
-    FrameJob,
-    process_frame,
-    remove_copies,
-    resized_pair,
-)
-from data_utils.types import Annotation
+from data_utils.config.sections import FilterSection
+from data_utils.prepare import frame_jobs
+from data_utils.prepare.frame_jobs import CopySettings, FrameJob, process_frame, remove_copies, resized_pair
+from data_utils.records import Annotation
 
 
 def test_processes_write_what_one_process_writes(raw: Path) -> None:

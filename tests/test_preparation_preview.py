@@ -14,12 +14,11 @@ import pytest
 from image_samples import JPEG, by_pillow, textured
 from PIL import Image
 
-from data_utils.dataset_section import FilterSection
+from data_utils.config.sections import FilterSection
 from data_utils.imaging.images import image_size, read_bgr
-from data_utils.preparation import preview
-from data_utils.preparation.preview import PreviewFrame, write_preview
-from data_utils.preparation.preview_scores import TESTS
-from data_utils.quality import FrameScores, Reason, rejection_reasons, score_frame
+from data_utils.imaging.quality import FrameScores, Reason, rejection_reasons, score_frame
+from data_utils.prepare import preview
+from data_utils.prepare.preview import TESTS, PreviewFrame, write_preview
 
 ALL_OFF = FilterSection(**dict.fromkeys(FilterSection.model_fields))
 PLAIN = {"sharpness": 200.0, "brightness": 100.0, "saturated": 0.0, "border": 0.0, "width": 640, "height": 480,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.preparation.preview_chart import PLOT_HEIGHT, Axis, score_chart
+from data_utils.prepare.preview_chart import PLOT_HEIGHT, Axis, score_chart
 
 LINEAR = Axis(from_floor=True, ceiling=100.0, n_bars=10)
 AXES = (

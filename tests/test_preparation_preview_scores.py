@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.dataset_section import FilterSection
-from data_utils.preparation.preview_chart import Bar
-from data_utils.preparation.preview_scores import SECTION_OF_KIND, TESTS, PreviewFrame, precise
-from data_utils.quality import FrameScores, Reason, rejection_reasons
+from data_utils.config.sections import FilterSection
+from data_utils.imaging.quality import FrameScores, Reason, rejection_reasons
+from data_utils.prepare.preview import SECTION_OF_KIND, TESTS, PreviewFrame, precise
+from data_utils.prepare.preview_chart import Bar
 
 BY_SECTION = {test.section: test for test in TESTS}
 

@@ -7,7 +7,7 @@ import re
 import jinja2
 import pytest
 
-from data_utils.preparation.preview_template import STYLE, TEMPLATE
+from data_utils.prepare.preview_template import STYLE, TEMPLATE
 
 
 def test_the_template_is_well_formed_and_starts_a_page():

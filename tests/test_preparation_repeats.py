@@ -8,7 +8,7 @@ import cv2
 from small_raw_set import add_frame, changed, exclusions, run_prepare, save, snapshot
 
 from data_utils.manifest import read_manifest
-from data_utils.preparation.repeats import KeptFrames
+from data_utils.prepare.steps import KeptFrames
 
 LIMIT = "dataset.filter.near_duplicate_bits=4"
 

@@ -24,8 +24,8 @@ from small_raw_set import (
 
 from data_utils.errors import InputError
 from data_utils.manifest import read_manifest
-from data_utils.preparation import frame_jobs
-from data_utils.preparation.state import FILE_NAME, read_state
+from data_utils.prepare import frame_jobs
+from data_utils.prepare.folders import FILE_NAME, read_state
 from data_utils.preprocess import check_pairs
 
 

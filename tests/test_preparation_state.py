@@ -10,8 +10,8 @@ from small_raw_set import (
     run_prepare,
 )
 
-from data_utils.preparation.state import FILE_NAME, FrameRecord, StateLog, read_state, write_state
-from data_utils.quality import FrameScores
+from data_utils.imaging.quality import FrameScores
+from data_utils.prepare.folders import FILE_NAME, FrameRecord, StateLog, read_state, write_state
 
 
 def test_a_hand_edited_state_is_not_trusted(raw: Path) -> None:

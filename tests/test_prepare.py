@@ -19,17 +19,17 @@ from small_raw_set import (
     snapshot,
 )
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from data_utils.errors import InputError, run_command
 from data_utils.formats import read_raw_set
 from data_utils.imaging.images import WARNED
 from data_utils.manifest import read_manifest
-from data_utils.preparation import frame_jobs
-from data_utils.preparation.state import FILE_NAME, read_state
-from data_utils.prepare import main, prepare
+from data_utils.prepare import frame_jobs, prepare
+from data_utils.prepare.__main__ import main
+from data_utils.prepare.folders import FILE_NAME, read_state
 from data_utils.preprocess import check_pairs
-from data_utils.splits import SplitItem, check_split
-from data_utils.splitting.predefined import predefined_split
+from data_utils.splits.predefined import predefined_split
+from data_utils.splits.search import SplitItem, check_split
 
 
 @pytest.mark.integration
@@ -71,7 +71,7 @@ def test_bad_input_is_one_line_and_exit_2(tmp_path: Path, repo_root: Path) -> No
 
 def test_help_needs_no_heavy_import(repo_root: Path) -> None:
     code = (
-        "import sys\nfrom data_utils.prepare import main\n"
+        "import sys\nfrom data_utils.prepare.__main__ import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'numpy', 'cv2', 'torch', 'pydantic', 'yaml'} & set(sys.modules)))"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_utils.preparation.prepare_report import PrepareReport
+from data_utils.prepare.steps import PrepareReport
 
 
 def test_summary_text() -> None:

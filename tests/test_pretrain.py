@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_utils.config import load_config, override_config
+from data_utils.config.loading import load_config, override_config
 from data_utils.errors import InputError
 from models.backbone import build_detector
 from models.sre_yolo import SREYOLO
-from training import pretrain
-from training.pretrain import initialise
+from training import stages
+from training.stages import initialise
 
 CONFIG = load_config("configs/train.yaml", ["sr_decoder=none"])
 
@@ -49,6 +49,6 @@ def test_coco_without_file_and_network_is_one_clear_line(tmp_path: Path, monkeyp
     def refuse(detector: str, weights_dir: str) -> Path:
         raise InputError(f"pretrain = coco: {weights_dir}/{detector}.pt is not there")
 
-    monkeypatch.setattr(pretrain, "coco_weights", refuse)
+    monkeypatch.setattr(stages, "coco_weights", refuse)
     with pytest.raises(InputError, match=r"yolov8n\.pt is not there"):
         initialise(SREYOLO(CONFIG), override_config(CONFIG, [f"run.weights_dir='{tmp_path}'"]), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from training.loss import LOSS_COLUMNS
-from training.progress import Progress, ProgressPrinter, Score
+from training.run.log import Progress, ProgressPrinter, Score
 
 TERMS = {"total_loss": 3.0, "l_sr": 0.1, "l_bbox": 0.2, "l_dfl": 0.3, "l_cls": 0.4}
 ROW = {**TERMS, "lr": 0.002, "images_per_s": 12.34, "memory_gb": 1.26}

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from data_utils.dataset_section import FilterSection
-from data_utils.quality import FrameScores, crop_region, rejection_reasons, score_frame
+from data_utils.config.sections import FilterSection
+from data_utils.imaging.quality import FrameScores, crop_region, rejection_reasons, score_frame
 
 GOOD = FrameScores(
     sharpness=500, brightness=100, saturated=0.01, border=0.1, width=640, height=480, n_bytes=50_000,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evaluation.reconstruction import measure_reconstruction
+from evaluation.passes.predict import measure_reconstruction
 
 
 class Grey(nn.Module):

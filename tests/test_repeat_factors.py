@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_utils.repeat_factors import class_factors, image_factors, imbalance, repeat_counts
+from data_utils.balance.repeats import class_factors, image_factors, imbalance, repeat_counts
 
 FPUS23 = {"Head": 4370, "Abdomen": 6435, "Arms": 4849, "Legs": 4572}  # boxes of a public fetal ultrasound set
 

@@ -7,9 +7,9 @@ import math
 import pytest
 from evaluation_samples import frame_result, small_config
 
-from evaluation.headline import Scoring
 from evaluation.metrics import detection_metrics
-from evaluation.report import csv_rows, format_report, format_table, format_value, metric_rows, which_frames
+from evaluation.report.text import csv_rows, format_report, format_table, format_value, metric_rows, which_frames
+from evaluation.statistics.headline import Scoring
 
 SPEED = {"fps": 31.4159, "fps_median_ms": 31.83, "fps_p95_ms": 40.0, "fps_n_iters": 500, "fps_threads": 2,
          "fps_device": "cpu", "gflops": 8.0827, "params": 3011043, "params_training": 4000000}  # fmt: skip

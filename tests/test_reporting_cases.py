@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from evaluation_samples import frame_result
 
-from data_utils.config_sections import EvalSection
-from evaluation.headline import Scoring
-from evaluation.reporting.cases import worst_false_alarms, worst_misses
+from data_utils.config.sections import EvalSection
+from evaluation.report.pictures import worst_false_alarms, worst_misses
+from evaluation.statistics.headline import Scoring
 
 SCORING = Scoring(("lesion", "polyp"), 0.5, 0.001, 320, EvalSection())
 

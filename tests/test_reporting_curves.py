@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from evaluation.reporting import curves
-from evaluation.reporting.line_chart import N_STYLES
+from evaluation.report import charts as curves
+from evaluation.report.charts import N_STYLES
 
 
 def with_curves(names, found=True):

@@ -12,9 +12,8 @@ from evaluation_samples import frame_result
 from reported_run import STEM, some_results, write_run, write_surroundings
 
 from data_utils.manifest import ManifestRow, write_manifest
-from evaluation.reporting.cases import Case
-from evaluation.reporting.galleries import FOUND, TRUTH, case_galleries, crop_case
-from evaluation.reporting.run_files import read_run
+from evaluation.report.pictures import FOUND, TRUTH, Case, case_galleries, crop_case
+from evaluation.report.run_files import read_run
 
 
 @pytest.fixture

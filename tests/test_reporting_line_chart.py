@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.reporting.line_chart import PLOT_HEIGHT, Axis, Series, fitted_axis, line_chart, share_axis
+from evaluation.report.charts import PLOT_HEIGHT, Axis, Series, fitted_axis, line_chart, share_axis
 
 TEN = Axis("x", 0.0, 10.0, [(0.0, "0"), (5.0, "five")])
 

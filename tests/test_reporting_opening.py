@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from reported_run import some_results, write_run, write_surroundings
 
-from evaluation.reporting.opening import headline_section, headline_table, summary, warnings
-from evaluation.reporting.run_files import read_run
+from evaluation.report.page import headline_section, headline_table, summary, warnings
+from evaluation.report.run_files import read_run
 
 
 def metrics_of(folder, results, **changes):

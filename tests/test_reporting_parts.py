@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.reporting.parts import Table
+from evaluation.report.parts import Table
 
 
 def test_rows_must_fit_the_headers():

@@ -6,9 +6,9 @@ import json
 
 from reported_run import STEM, some_results, write_run, write_surroundings
 
-from evaluation.reporting.provenance import NOT_RECORDED, data_section, ledger_words, provenance_section
-from evaluation.reporting.run_files import read_run
-from evaluation.scoring_ledger import note_scoring
+from evaluation.report.run_files import read_run
+from evaluation.report.tables import NOT_RECORDED, data_section, ledger_words, provenance_section
+from evaluation.scoring.ledger import note_scoring
 
 
 def facts(files):

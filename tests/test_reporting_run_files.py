@@ -9,10 +9,10 @@ import pytest
 from reported_run import some_results, write_panel, write_run, write_surroundings
 
 from data_utils.errors import InputError
-from evaluation.reporting.opening import warnings
-from evaluation.reporting.provenance import data_section
-from evaluation.reporting.run_files import find_record, read_run
-from evaluation.scoring_ledger import note_scoring
+from evaluation.report.page import warnings
+from evaluation.report.run_files import find_record, read_run
+from evaluation.report.tables import data_section
+from evaluation.scoring.ledger import note_scoring
 
 
 def touch(folder, *names):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from reported_run import some_results, write_run, write_surroundings
 
-from evaluation.reporting.run_files import read_run
-from evaluation.reporting.sections import curve_sections, picture_sections, table_sections, training_section
+from evaluation.report.page import curve_sections, picture_sections, table_sections, training_section
+from evaluation.report.run_files import read_run
 
 
 def kinds(section):

@@ -11,7 +11,7 @@ import pytest
 from reported_run import write_panel
 
 from data_utils.errors import InputError
-from evaluation.reporting.super_resolution import CUT, panel_gallery, psnr
+from evaluation.report.pictures import CUT, panel_gallery, psnr
 
 
 def test_psnr_by_hand():

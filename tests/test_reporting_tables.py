@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from reported_run import NAMES, some_results, write_run
 
-from evaluation.reporting import tables
+from evaluation.report import tables
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from data_utils.pages.page import environment
-from evaluation.reporting.template import STYLE, TEMPLATE
+from data_utils.pages import environment
+from evaluation.report.template import STYLE, TEMPLATE
 
 
 def test_the_template_is_well_formed():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from reported_run import some_results, write_run
 
-from evaluation.reporting.run_files import read_run
-from evaluation.reporting.whole_page import page_values
+from evaluation.report.page import page_values
+from evaluation.report.run_files import read_run
 
 
 def test_title_totals_and_sections(tmp_path):

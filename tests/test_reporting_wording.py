@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.reporting.wording import between, counted, knows_patients, object_noun, percent
+from evaluation.report.parts import between, counted, knows_patients, object_noun, percent
 
 INTERVAL = {"low": 0.1, "high": 0.2, "bca_low": 0.11, "bca_high": 0.226}
 

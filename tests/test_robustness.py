@@ -11,17 +11,16 @@ from evaluation_samples import SIDE, frame_result, write_prepared_set
 from tiny_checkpoint import write_tiny_checkpoint
 
 from data_utils.errors import run_command
-from evaluation import robustness
-from evaluation.headline import Scoring
-from evaluation.robustness_report import format_study
-from evaluation.robustness_study import MEASURES, corruption_rows, flat_rows, source_rows
+from evaluation.robustness import __main__ as robustness
+from evaluation.robustness.study import MEASURES, corruption_rows, flat_rows, format_study, source_rows
+from evaluation.statistics.headline import Scoring
 
 LESION = (10, 10, 60, 60, 0)
 HIT, MISS = (10, 10, 60, 60, 0, 0.9), (300, 300, 350, 350, 0, 0.8)
 
 
 def scoring(**section):
-    from data_utils.config_sections import EvalSection
+    from data_utils.config.sections import EvalSection
 
     return Scoring(("lesion",), 0.5, 0.001, SIDE, EvalSection.model_validate({"resamples": 200} | section))
 
@@ -162,7 +161,7 @@ def test_corrupted_frames_reach_the_model_and_the_clean_ones_stay_as_they_are():
     import torch
 
     from data_utils.imaging.corruptions import corrupt
-    from evaluation.robustness_run import corrupted
+    from evaluation.robustness.passes import corrupted
 
     frames = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
     batch = {"lr_image": frames.clone(), "img_path": ["/x/a.png", "/x/b.png"], "labels": "kept"}

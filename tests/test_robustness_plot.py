@@ -8,14 +8,14 @@ import cv2
 import pytest
 
 from data_utils.errors import InputError
-from evaluation.robustness_plot import SHOWN, draw
+from evaluation.robustness.study import PLOTTED, draw
 
 UNDEFINED = {"value": None, "bca_low": None, "bca_high": None}
 
 
 def row(name, severity, value, by="corruption"):
     interval = UNDEFINED if value is None else {"value": value, "bca_low": value - 0.05, "bca_high": value + 0.05}
-    return {"by": by, "name": name, "severity": severity, "value": dict.fromkeys(SHOWN, interval)}
+    return {"by": by, "name": name, "severity": severity, "value": dict.fromkeys(PLOTTED, interval)}
 
 
 def study(*rows):

@@ -13,7 +13,7 @@ from conftest import PreparedSet
 from training_processes import environment, fork_instead_of_spawning, script
 
 import run_all_ablations
-from evaluation.tables.rewrite import rewrite
+from evaluation.paper.tables import rewrite
 
 
 def test_dry_run_lists_all_runs_and_only_narrows() -> None:

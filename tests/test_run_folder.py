@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.config import load_config, override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config, override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from training.run_folder import (
+from training.run.folder import (
+    RunLock,
     copy_to_fixed_names,
     finish_record,
     forget_in_record,
@@ -21,7 +22,6 @@ from training.run_folder import (
     resumed_run,
     write_record,
 )
-from training.run_lock import RunLock
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from training_processes import ended, start
 
 from data_utils.errors import InputError
-from training.run_lock import OWNER, RunLock, is_held, owner
+from training.run.folder import OWNER, RunLock, is_held, owner
 
 
 def test_a_second_one_is_told_who_works_there(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
 from data_utils.errors import InterruptedRun
-from training import run_log
-from training.run_log import RunLog
+from training.run import log as run_log
+from training.run.log import RunLog
 
 QUIET = load_config("configs/train.yaml", ["run.wandb=off"])
 

@@ -14,11 +14,11 @@ import torch
 from stopped_runs import different_fields, same, stop_in_epoch
 from torch import Tensor
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from models.weights import read_checkpoint, write_checkpoint
-from training.run_state import FIELDS
+from models.checkpoint import read_checkpoint, write_checkpoint
+from training.run.state import FIELDS
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from training.run_lock import RunLock
+from training.run.folder import RunLock
 from training.runs import describe_runs, main
 
 

@@ -16,7 +16,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from data_utils.errors import run_command
 from deployment.export import ExportSettings, export_model
-from evaluation.video_records import FrameRecord, read_records
+from evaluation.video.records import FrameRecord, read_records
 
 N = 5
 Run = Callable[..., list[FrameRecord]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.saved_json import read_saved_json
+from data_utils.files import read_saved_json
 
 
 def test_an_object_is_read_back(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from evaluation_samples import frame_result, random_results, small_config
 
 from data_utils.errors import InputError
-from evaluation.headline import Scoring
-from evaluation.operating_points import best_f1
-from evaluation.prediction_file import load, store
+from evaluation.passes.stored import load, store
 from evaluation.score import DEFAULT_THRESHOLD, evaluation_path, find_predictions, main, rescore, score, validation_pass
+from evaluation.scoring.operating_points import best_f1
+from evaluation.statistics.headline import Scoring
 
 
 def write_pass(folder, data, results, weights="w", name="best", **about):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from evaluation.scoring_ledger import LEDGER, is_spent_by_scoring, note_scoring, scorings_of
+from evaluation.scoring.ledger import LEDGER, is_spent_by_scoring, note_scoring, scorings_of
 
 ABOUT = {"data": "test", "list_sha256": "aaa", "weights_sha256": "w1", "config_sha256": "c1", "split": 1, "n_frames": 3}
 

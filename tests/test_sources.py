@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from deployment.sources import find_sources
+from deployment.inference import find_sources
 
 
 @pytest.fixture

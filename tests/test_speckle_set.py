@@ -10,12 +10,12 @@ import pytest
 from conftest import PreparedSet
 from torch.utils.data import default_collate
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
 from data_utils.imaging.images import read_bgr
 from data_utils.loader import make_loader
-from data_utils.speckle_set import SpeckleDataset
+from data_utils.speckle import SpeckleDataset
 
 
 @pytest.fixture

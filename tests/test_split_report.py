@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.dataset_section import DatasetSection, SplitSection
+from data_utils.config.sections import DatasetSection, SplitSection
 from data_utils.errors import InputError
-from data_utils.splits import PARTS, Split, SplitItem, hashed_id, hold_outs, set_healthy_aside
-from data_utils.splitting.split_report import (
+from data_utils.splits.report import (
     WRITTEN,
     external_note,
     format_splits,
@@ -23,6 +22,7 @@ from data_utils.splitting.split_report import (
     summary_rows,
     write_splits,
 )
+from data_utils.splits.search import PARTS, Split, SplitItem, hashed_id, hold_outs, set_healthy_aside
 
 
 def frames(patient: str, lesions: int, healthy: int, source: str) -> list[SplitItem]:

@@ -8,8 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from data_utils.splitting import split_search
-from data_utils.splitting.split_search import SCALE, Problem, draw, trains
+from data_utils.splits import search
+from data_utils.splits.search import SCALE, Problem, draw, trains
 
 
 def problem(
@@ -80,7 +80,7 @@ def test_the_ratios_are_met_wherever_brute_force_meets_them(
             within = within or (len(reached) == 3 and miss <= 0.02 + 1e-12)
         possible += within
         for exhaustive in (10, 0):
-            monkeypatch.setattr(split_search, "EXHAUSTIVE", exhaustive)
+            monkeypatch.setattr(search, "EXHAUSTIVE", exhaustive)
             parts = np.array(draw(case, np.random.default_rng(seed), set()))
             assert (int(case.excess(case.frames(parts))) == 0) == within, (seed, exhaustive)
             assert {0, 1, 2} == set(parts[case.eligible].tolist())
@@ -97,8 +97,8 @@ def test_many_groups_meet_the_ratios_closely() -> None:
 def test_an_exchange_is_found_where_no_single_move_is_allowed() -> None:
     case, rng = problem([(50, 50), (30, 30), (20, 20)], shares=(0.5, 0.3, 0.2)), np.random.default_rng(0)
     parts = np.array([0, 2, 1])  # any move would leave a part empty
-    assert split_search._best_step(case, parts, *split_search._moves(case, rng)) is None
-    assert split_search._improved(case, parts, rng).tolist() == [0, 1, 2]
+    assert search._best_step(case, parts, *search._moves(case, rng)) is None
+    assert search._improved(case, parts, rng).tolist() == [0, 1, 2]
 
 
 def test_groups_train_together_again_only_where_no_others_are_within_the_ratios() -> None:

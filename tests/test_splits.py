@@ -13,9 +13,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from data_utils.dataset_section import SplitSection
+from data_utils.config.sections import SplitSection
 from data_utils.errors import InputError
-from data_utils.splits import (
+from data_utils.splits.search import (
     PARTS,
     Split,
     SplitItem,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from data_utils.config_sections import ModelSection
+from data_utils.config.sections import ModelSection
 from models.sr_branch import SR_DECODERS, UPSAMPLERS, FeatureFusion, ResBlock, SRBranch, UpsamplePS
 
 TAPS = {"4-8": ((64, 256), (8, 32)), "2-6": ((32, 128), (4, 16))}

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from conftest import PreparedSet
 
-from data_utils.config import override_config
-from data_utils.dataset import SREYOLODataset
-from data_utils.sr_target import SR_TARGETS, other_index
+from data_utils.config.loading import override_config
+from data_utils.dataset import SR_TARGETS, SREYOLODataset, other_index
 
 STILL = ["augment.flip=0", "augment.scale_p=0", "augment.shift_p=0", "augment.mosaic=0"]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.sr_branch import SRBranch
-from models.sr_window import Windows, draw_windows
+from models.sr_branch import SRBranch, Windows, draw_windows
 
 CHANNELS, STRIDES, SIDE = (4, 6), (8, 32), 256
 

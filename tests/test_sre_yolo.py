@@ -7,8 +7,8 @@ import gc
 import pytest
 import torch
 
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
 from models.sre_yolo import SREYOLO, largest_stride
 

@@ -10,14 +10,13 @@ import torch
 import yaml
 from training_processes import script
 
-from data_utils.config import load_config, override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config, override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
 from models.backbone import build_detector
-from models.weights import read_checkpoint
-from training.pretrain import initialise
+from models.checkpoint import read_checkpoint
 from training.stage_runs import run_stages
-from training.stages import plan_stages
+from training.stages import initialise, plan_stages
 from training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

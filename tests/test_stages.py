@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
 from training.stages import Stage, plan_stages
 

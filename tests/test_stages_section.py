@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data_utils.stages_section import chain_of, is_file
+from data_utils.config.sections import chain_of, is_file
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from data_utils.stop import StopSignal
+from data_utils.errors import StopSignal
 
 TWO_SIGNALS = """
 import signal, sys
-from data_utils.stop import StopSignal
+from data_utils.errors import StopSignal
 
 number = signal.Signals(int(sys.argv[1]))
 signal.signal(number, signal.default_int_handler)

@@ -15,15 +15,14 @@ import pytest
 from colour_blobs import best_colour_ap50
 
 from data_utils import synthetic
-from data_utils.config import load_config
-from data_utils.dataset_section import FilterSection
+from data_utils.config.loading import load_config
+from data_utils.config.sections import FilterSection
 from data_utils.errors import InputError
 from data_utils.formats import read_raw_set
-from data_utils.larynx.frame import DEFECTS, FramePlan, draw_frame
-from data_utils.larynx.lesions import KINDS, Lesion, lesion_shape, tight_box
-from data_utils.larynx.plan import SOURCES, plan_frames
-from data_utils.quality import rejection_reasons, score_frame
+from data_utils.imaging.quality import rejection_reasons, score_frame
 from data_utils.synthetic import METADATA_COLUMNS, N_FRAMES, N_PATIENTS, SIZE, STAMP, make_dataset
+from data_utils.synthetic.frame import DEFECTS, KINDS, FramePlan, Lesion, draw_frame, lesion_shape, tight_box
+from data_utils.synthetic.plan import SOURCES, plan_frames
 
 EXPECTED_REASON = {"blurred": "blurred", "dark": "dark", "blown": "blown out", "glare": "glare", "tiny": "tiny"}
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from study_samples import SavedStudy
 
-from data_utils.ablation_registry import read_registry
-from evaluation.tables.cells import Cell, cell_of
-from evaluation.tables.gather import Measured, Study
+from data_utils.config.ablations import read_registry
+from evaluation.paper.layout import Cell, cell_of
+from evaluation.paper.results import Measured, Study
 
 REGISTRY = read_registry("configs/ablations.yaml")
 

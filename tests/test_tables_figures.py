@@ -9,9 +9,9 @@ import cv2
 import pytest
 from study_samples import SavedStudy
 
-from data_utils.ablation_registry import read_registry
-from evaluation.tables import figures
-from evaluation.tables.gather import Study
+from data_utils.config.ablations import read_registry
+from evaluation.paper import figures
+from evaluation.paper.results import Study
 
 REGISTRY = read_registry("configs/ablations.yaml")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from study_samples import TABLE
 
-from evaluation.tables.latex import latex
+from evaluation.paper.layout import latex
 
 
 def test_latex_escapes_and_counts_columns() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from study_samples import TABLE
 
-from evaluation.tables.layout import Reasons, letter, markdown, page
+from evaluation.paper.layout import Reasons, letter, markdown, page
 
 
 def test_letters() -> None:

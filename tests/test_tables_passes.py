@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from study_samples import SCORING, SavedStudy, study_of, two_runs, values
 
-from evaluation.headline import headline_intervals
-from evaluation.prediction_file import load
-from evaluation.tables import passes
+from evaluation.paper import results
+from evaluation.passes.stored import load
+from evaluation.statistics.headline import headline_intervals
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_each_file_is_read_and_each_oddity_told_once(saved: SavedStudy, monkeypa
     torn = saved.evaluation("plain", 0).with_name("predictions_best_test.jsonl")
     torn.write_text("{")
     read: list[Path] = []
-    monkeypatch.setattr(passes, "load", lambda path: (read.append(path), load(path))[1])
+    monkeypatch.setattr(results, "load", lambda path: (read.append(path), load(path))[1])
     study = study_of(saved)
     for _ in range(2):
         for measure in ("ap50", "small"):

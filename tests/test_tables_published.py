@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from data_utils.ablation_registry import read_registry
-from evaluation.paper import table_9, table_10
-from evaluation.tables.gather import MEASURES
-from evaluation.tables.published import TABLES
+from data_utils.config.ablations import read_registry
+from evaluation.paper.published import TABLES, table_9, table_10
+from evaluation.paper.results import MEASURES
 
 REGISTRY = read_registry("configs/ablations.yaml")
 

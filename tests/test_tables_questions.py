@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from study_samples import SavedStudy
 
-from data_utils.ablation_registry import read_registry
-from evaluation.bootstrap import Interval
-from evaluation.tables.gather import Study
-from evaluation.tables.questions import ANSWER_COLUMNS, answers, difference_words, question_tables
+from data_utils.config.ablations import read_registry
+from evaluation.paper.results import Study
+from evaluation.paper.tables import ANSWER_COLUMNS, answers, difference_words, question_tables
+from evaluation.statistics.bootstrap import Interval
 
 REGISTRY = read_registry("configs/ablations.yaml")
 CLEAR = Interval(0.05, 0.01, 0.09, 0.02, 0.08)

@@ -10,8 +10,8 @@ import pytest
 from study_samples import SavedStudy
 
 from data_utils.errors import InputError
-from evaluation import report
-from evaluation.tables.rewrite import rewrite
+from evaluation.paper.tables import rewrite
+from evaluation.report import text as report
 
 WRITTEN = ["ablations.md", "ablations.csv", "ablations.tex", "ablations.html", "questions.csv", "trainings.csv"]
 

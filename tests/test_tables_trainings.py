@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from study_samples import SavedStudy, study_of
 
-from evaluation.tables.trainings import TRAINING_COLUMNS, trainings
+from evaluation.paper.tables import TRAINING_COLUMNS, trainings
 
 LOG = "epoch,ap50,ap50_small,psnr\n1,,,\n2,0.5,0.25,21.5\n3,0.4,,22\n"
 

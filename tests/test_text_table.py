@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data_utils.text_table import format_table
+from data_utils.command_line import format_table
 
 
 def test_alignment_by_hand() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from data_utils.errors import InputError
 from models.backbone import build_detector
-from models.third_party import read_foreign_state
+from models.pretrained import read_foreign_state
 
 
 class Payload:

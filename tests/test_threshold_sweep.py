@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from evaluation_samples import frame_result, small_config
 
-from evaluation.headline import Scoring
-from evaluation.threshold_sweep import Setting, best_setting, sweep, thin_out
+from evaluation.scoring.sweep import Setting, best_setting, sweep, thin_out
+from evaluation.statistics.headline import Scoring
 
 # Two detections of one lesion overlap by 0.52: NMS at 0.5 leaves one.
 BOX, DOUBLE = (0, 0, 100, 100), (0, 0, 100, 52)

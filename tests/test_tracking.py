@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_utils.errors import InputError
-from data_utils.types import Detections
+from data_utils.records import Detections
 from deployment.tracking import AlertRule, Tracker, low_conf
 
 needs_lap = pytest.mark.skipif(importlib.util.find_spec("lap") is None, reason="lap is not installed")

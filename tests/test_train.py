@@ -17,7 +17,7 @@ import yaml
 from conftest import REPO_ROOT, PreparedSet
 from training_processes import script
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from models.backbone import build_detector
 
 

@@ -14,10 +14,10 @@ import torch
 from conftest import PreparedSet
 from stopped_runs import different_fields, stop_in_epoch
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError, ResumableError
-from models.weights import load_model, read_checkpoint
+from models.checkpoint import load_model, read_checkpoint
 from training.trainer import NonFiniteLossError, Trainer
 
 SMALL = (

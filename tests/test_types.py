@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from data_utils.types import Annotation, Detections, Frame, FrameResult
+from data_utils.records import Annotation, Detections, Frame, FrameResult
 
 BOX = [[0.5, 0.5, 0.2, 0.2]]
 PIXELS = [[10, 20, 30, 40], [0, 0, 5, 5], [1, 1, 2, 2]]

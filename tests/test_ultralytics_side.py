@@ -8,7 +8,7 @@ import pytest
 import yaml
 from conftest import PreparedSet
 
-from data_utils.config import override_config
+from data_utils.config.loading import override_config
 from models.backbone import ultralytics_module
 from training.benchmarks.ultralytics_side import ultralytics_settings, write_data_file
 

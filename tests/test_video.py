@@ -14,7 +14,7 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from data_utils.errors import InputError
-from data_utils.videos.video_frames import StillReader
+from data_utils.frames.stills import StillReader
 from deployment.video import DEFAULT_FPS, VideoFrame, VideoReader, VideoWriter
 
 N_FRAMES = 20

@@ -9,7 +9,7 @@ import pytest
 from test_video import N_FRAMES, make_video
 
 from data_utils.errors import InputError
-from data_utils.videos.video_decoding import failure_reason, open_video, usable_rate
+from data_utils.imaging.video import failure_reason, open_video, usable_rate
 
 FILM_RATE = Fraction(24000, 1001)
 

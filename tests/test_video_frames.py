@@ -10,7 +10,7 @@ import pytest
 from test_video import FILM_RATE, GREY_LEVELS, N_FRAMES, make_video, mjpeg_chunks
 
 from data_utils.errors import InputError
-from data_utils.videos.video_frames import StillFrame, StillReader
+from data_utils.frames.stills import StillFrame, StillReader
 
 
 def take(path: Path, every_s: float, fps: float | None = None) -> tuple[list[StillFrame], StillReader]:
@@ -96,7 +96,7 @@ def test_an_impossible_rate_needs_fps_where_times_come_from_it(tmp_path: Path, n
 def test_times_stand_in_for_a_rate_that_is_not_stated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video(tmp_path / "a.mkv", rate=Fraction(10))
     answers = iter([None, None])  # for --fps and for the stated rate
-    monkeypatch.setattr("data_utils.videos.video_frames.usable_rate", lambda stated: next(answers, stated))
+    monkeypatch.setattr("data_utils.frames.stills.usable_rate", lambda stated: next(answers, stated))
     stills, reader = take(path, 0.5)
     assert [still.index for still in stills] == [0, 5, 10, 15]
     assert +reader.counts == {"no usable frame rate stated, went by the timestamps": 1}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from data_utils.videos.video_identity import VideoIdentity, identify_videos, write_metadata
+from data_utils.frames.stills import VideoIdentity, identify_videos, write_metadata
 
 JANE = VideoIdentity("Jane", "videos", "unknown")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from evaluation.video_records import read_records
+from evaluation.video.records import read_records
 
 GOOD = '{"source": "a.mp4", "frame": 0, "seconds": 0.0, "width": 9, "height": 9, "detections": []}'
 

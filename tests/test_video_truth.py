@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from data_utils.errors import InputError
-from evaluation.video_truth import read_truth
+from evaluation.video.records import read_truth
 
 HEADER = "source,frame,lesion,x1,y1,x2,y2"
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from test_predictor import FakeBackend, raw_of
 
-from data_utils.types import Detections
-from models.predictor import Predictor
-from models.views import View, in_frame, views_of
+from data_utils.records import Detections
+from models.predictor import Predictor, View, in_frame, views_of
 
 
 def test_the_frame_alone_unless_more_is_asked_for():

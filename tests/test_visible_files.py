@@ -9,11 +9,11 @@ import pytest
 from raw_samples import raw_folder, read
 
 from data_utils.convert import convert
+from data_utils.files import is_hidden_below, visible_files
 from data_utils.frames import find_videos
 from data_utils.imaging.images import list_images
 from data_utils.preprocess import create_dual_resolution, filter_frames
-from data_utils.visible_files import is_hidden_below, visible_files
-from deployment.sources import find_sources
+from deployment.inference import find_sources
 
 FOLDERS = (".ipynb_checkpoints", ".Trash-1000", "@eaDir", "@eadir", "__MACOSX", "$RECYCLE.BIN", ".git", "lost+found",
            "System Volume Information", ".AppleDouble", "Network Trash Folder", "@tmp")  # fmt: skip

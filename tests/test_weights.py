@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
 from models import hardware
 from models.backbone import build_detector
-from models.sre_yolo import SREYOLO
-from models.weights import (
+from models.checkpoint import (
     coco_weights,
     load_model,
     load_pretrained,
@@ -28,6 +27,7 @@ from models.weights import (
     weights_hash,
     write_checkpoint,
 )
+from models.sre_yolo import SREYOLO
 
 LIGHT = ("sr_decoder=light", "model.branch_width=8")
 

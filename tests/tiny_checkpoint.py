@@ -17,9 +17,9 @@ def write_tiny_checkpoint(path: Path, decoder: str = "light", seed: int = 0) -> 
     """
     import torch
 
-    from data_utils.config import load_config
+    from data_utils.config.loading import load_config
+    from models.checkpoint import save_model
     from models.sre_yolo import SREYOLO
-    from models.weights import save_model
 
     overrides = [f"imgsz_lr={TINY_SIDE}", f"imgsz_hr={2 * TINY_SIDE}", f"sr_decoder={decoder}", "model.fusion_stride=8",
                  "model.branch_width=8", f"dataset.names=[{', '.join(TINY_NAMES)}]", "dataset.nc=2"]  # fmt: skip

@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from data_utils.config import config_from_dict
+from data_utils.config.loading import config_from_dict
 
 HERE = Path(__file__).resolve().parent
 PRELOADED = [
@@ -125,7 +125,7 @@ def train_and_cut_the_save(settings: dict[str, Any], resume: Path, told: Path) -
 def _trainer(settings: dict[str, Any], resume: Path | None) -> Any:
     trainer_class = importlib.import_module("training.trainer").Trainer
     importlib.import_module("training.loop").redraw = lambda _: None  # pictures cost more than the training
-    importlib.import_module("training.progress").Progress.is_better = lambda *_: True  # each epoch saves a best.pt too
+    importlib.import_module("training.run.log").Progress.is_better = lambda *_: True  # each epoch saves a best.pt too
     quiet()
     return trainer_class(config_from_dict(settings, "test"), device="cpu", wandb_off=True, resume=resume)
 
@@ -188,7 +188,7 @@ def steps_of_saving(kill_at: int | None, told: Path | None) -> Iterator[None]:
     """Number what is done to the disk within the block, one after the other; die by SIGKILL before number `kill_at`."""
     import torch
 
-    checkpoint, steps = importlib.import_module("training.checkpoint"), []
+    checkpoint, steps = importlib.import_module("training.run.state"), []
     save = torch.save
 
     def step(name: str) -> None:

@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from models.openmp import limit_spinning
 
     limit_spinning()  # before torch is imported, here and in the child processes
-    from data_utils.config import load_config
-    from models.weights import pick_device
+    from data_utils.config.loading import load_config
+    from models.checkpoint import pick_device
     from training.dry_run import require_prepared
 
     config = load_config(arguments.config, arguments.set)

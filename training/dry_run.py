@@ -6,11 +6,9 @@ import math
 import shlex
 from pathlib import Path
 
-from data_utils.config_sections import SIDE_MULTIPLE, Config
-from data_utils.dataset_section import DatasetSection
+from data_utils.config.sections import SIDE_MULTIPLE, Config, DatasetSection, is_file
 from data_utils.errors import InputError
-from data_utils.splitting.split_list import checked_train_list, read_labels_if_needed, read_split_list
-from data_utils.stages_section import is_file
+from data_utils.lists import checked_train_list, read_labels_if_needed, read_split_list
 from training.stages import Plan, Stage, plan_stages
 
 
@@ -71,13 +69,12 @@ def rehearse(
 
     resume: the run that would go on, with its own weights; anew: also a finished one (`--accept-changes`).
     """
-    from models.compilation import require_compiler
+    from models.checkpoint import load_state, pick_device
     from models.precision import pick_precision
-    from models.sre_yolo import SREYOLO
-    from models.weights import load_state, pick_device
-    from training.checkpoint import newest_checkpoint
-    from training.open_run import refuse_finished
-    from training.pretrain import initialise
+    from models.sre_yolo import SREYOLO, require_compiler
+    from training.run.resume import refuse_finished
+    from training.run.state import newest_checkpoint
+    from training.stages import initialise
 
     chosen = pick_device(device)
     pick_precision(config.run.precision, chosen, training=True)

@@ -9,35 +9,90 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from data_utils.config_sections import Config
-from data_utils.errors import NO_ROOM, InterruptedRun, ResumableError
+from data_utils.config.sections import Config
+from data_utils.errors import NO_ROOM, InterruptedRun, ResumableError, StopSignal
 from data_utils.loader import EpochFrames, EpochLoader
-from data_utils.stop import StopSignal
+from evaluation.passes.predict import as_float
 from evaluation.plots import redraw
-from evaluation.predictions import as_float
+from models.checkpoint import pick_device, save_model
 from models.precision import pick_precision
-from models.weights import pick_device, save_model
 from training import distributed
-from training.checkpoint import BEST, save_last
-from training.ema import Model, ModelEMA
-from training.foundations import code_part, config_part, data_part
-from training.loss_watch import LossWatch, NonFiniteLossError, Watched, lag_on
-from training.memory import naming_what_to_lower, peak_gigabytes
-from training.open_run import ACCEPT, open_run
-from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
-from training.prefetch import on_device
-from training.progress import Progress, Score, epochs_table
-from training.run_folder import add_to_record, finish_record
-from training.run_report import RunReport
-from training.run_state import capture, is_finite, seed_generators
-from training.sync_batch_norm import synchronise_batch_norm
+from training.distributed import synchronise_batch_norm
+from training.loss import LossWatch, NonFiniteLossError, Watched, lag_on
+from training.optim import Model, ModelEMA, build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from training.run.folder import add_to_record, finish_record
+from training.run.log import Progress, RunReport, Score, epochs_table
+from training.run.resume import ACCEPT, code_part, config_part, data_part, open_run
+from training.run.state import BEST, capture, is_finite, save_last, seed_generators
+
+# Memory of a training: how much it took, and what to lower when there is not enough.
+
+
+CPU_REFUSAL = "DefaultCPUAllocator"  # torch raises a plain RuntimeError for the CPU
+
+
+@contextmanager
+def naming_what_to_lower(setting: str, value: int, advice: str = "") -> Iterator[None]:
+    """Turn "out of memory" within the block into a ResumableError that names `setting` and the value to try."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and CPU_REFUSAL not in str(error):
+            raise
+        lower = f"try {setting}={value // 2}{advice}" if value > 1 else "try a smaller imgsz_lr, or a smaller model"
+        raise ResumableError(f"out of memory with {setting} = {value}: {lower}") from error
+
+
+def peak_gigabytes(device: torch.device) -> float:
+    """Return the most memory this process has held so far, in 10^9 bytes: on the GPU, or else its resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    scale = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e9
+
+
+# Batches on their way to the device: copied beside the step that is under way, not before the one that needs them.
+
+
+def on_device(batches: Iterable[Mapping[str, Any]], device: torch.device) -> Iterator[Mapping[str, Any]]:
+    """Yield the batches; on CUDA with every tensor there, its type and memory layout kept. Elsewhere as they come.
+
+    A batch is asked for while CUDA still works on the step before: it is copied from pinned memory on a stream of its
+    own, and the step that needs it waits for the copy on the device, not here.
+    """
+    if device.type != "cuda":
+        yield from batches
+        return
+    copies = torch.cuda.Stream(device)
+    for batch in batches:
+        with torch.cuda.stream(copies):
+            moved = {name: _moved(value, device) for name, value in batch.items()}
+        steps = torch.cuda.current_stream(device)
+        steps.wait_stream(copies)
+        for value in moved.values():
+            if isinstance(value, Tensor):
+                value.record_stream(steps)  # its memory is not given to a later copy while a step reads it
+        yield moved
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    pinned = value if value.is_pinned() else value.pin_memory()  # the loader pins, but for an empty tensor
+    return pinned.to(device, non_blocking=True)
+
 
 Data = TypeVar("Data", bound=EpochFrames)
 

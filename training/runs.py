@@ -25,7 +25,7 @@ def describe_runs(results_dir: str | Path) -> list[dict[str, Any]]:
 
 
 def _describe(run_dir: Path) -> dict[str, Any]:
-    from training.run_folder import read_record
+    from training.run.folder import read_record
 
     record = read_record(run_dir)
     task = record.get("task", "detection")
@@ -48,8 +48,8 @@ def _describe(run_dir: Path) -> dict[str, Any]:
 
 def _state(run_dir: Path, record: dict[str, Any]) -> str:
     """Return finished; running, with its process; or what is to be done to go on."""
-    from training.checkpoint import LAST
-    from training.run_lock import is_held, owner
+    from training.run.folder import is_held, owner
+    from training.run.state import LAST
 
     if is_held(run_dir):
         return f"running ({owner(run_dir)})"
@@ -63,7 +63,7 @@ def _state(run_dir: Path, record: dict[str, Any]) -> str:
 
 
 def _epochs(run_dir: Path) -> int | str:
-    from data_utils.config import read_yaml
+    from data_utils.config.loading import read_yaml
     from data_utils.errors import InputError
 
     try:
@@ -88,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args(argv)
-    from data_utils.atomic import write_csv
-    from data_utils.text_table import format_table
+    from data_utils.command_line import format_table
+    from data_utils.files import write_csv
 
     rows = describe_runs(arguments.results)
     if arguments.csv:

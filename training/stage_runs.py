@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data_utils.audit import SKIPPED, require_clean
-from data_utils.config import load_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import load_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
-from training.branch_trainer import trainer_class
 from training.dry_run import require_prepared
-from training.run_folder import add_to_record
+from training.run.folder import add_to_record
 from training.stages import Stage, plan_stages
+from training.tasks.branch import trainer_class
 
 
 def run_stages(

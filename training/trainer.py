@@ -7,36 +7,103 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from data_utils.config.sections import SIDE_MULTIPLE, Config
 from data_utils.dataset import Batch, SREYOLODataset, collate, label_path
 from data_utils.errors import InputError
+from data_utils.lists import checked_train_list
 from data_utils.loader import EpochLoader, Shard, make_loader
 from data_utils.manifest import read_manifest
-from data_utils.splitting.split_list import checked_train_list
-from data_utils.types import FrameResult
+from data_utils.records import FrameResult, cxcywhn_to_xyxy
 from evaluation.image_quality import ReconstructionQuality
 from evaluation.metrics import logged_metrics
-from evaluation.operating_points import best_f1
-from evaluation.predictions import as_float, predict
-from evaluation.stored_pass import store_pass
-from models.compilation import compile_detector, require_compiler
+from evaluation.passes.predict import as_float, predict, store_pass
+from evaluation.scoring.operating_points import best_f1
+from models.checkpoint import DETECTION, weights_hash
 from models.precision import autocast
-from models.sr_window import windows_of
-from models.sre_yolo import SREYOLO, largest_stride
-from models.weights import DETECTION, weights_hash
+from models.predictor import postprocess
+from models.sr_branch import windows_of
+from models.sre_yolo import SREYOLO, compile_detector, largest_stride, require_compiler
 from training import distributed
-from training.checkpoint import BEST
 from training.dry_run import switched_off
 from training.loop import TrainingLoop
-from training.loss import LOSS_COLUMNS, SREYOLOLoss
-from training.loss_watch import NonFiniteLossError
-from training.multi_scale import resized, side_of_batch
+from training.loss import LOSS_COLUMNS, NonFiniteLossError, SREYOLOLoss
 from training.optim import n_frozen_layers, part_rate_factor
-from training.panels import save_panel
-from training.pretrain import initialise
-from training.progress import Score
-from training.run_folder import copy_to_fixed_names
+from training.run.folder import copy_to_fixed_names
+from training.run.log import Score
+from training.run.state import BEST
+from training.stages import initialise
+
+# Multi-scale training of a plain detector: each batch at a side of its own. A control beside the SR branch.
+
+
+def side_of_batch(config: Config, batch: int) -> int:
+    """Return the input side, in pixels, of batch number `batch` (from 0); the same in every process and every run.
+
+    Drawn evenly from the multiples of 32 px within imgsz_lr * (1 +- augment.multi_scale), imgsz_lr among them.
+    """
+    share, side = config.augment.multi_scale, config.imgsz_lr
+    if not share:
+        return side
+    steps = int(share * side) // SIDE_MULTIPLE
+    step = np.random.default_rng([config.seed, batch]).integers(-steps, steps + 1)
+    return max(SIDE_MULTIPLE, side + int(step) * SIDE_MULTIPLE)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Return images float [B, 3, S, S] at `side`, bilinear; boxes are over the frame's sides and need no change."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+# Picture panels: the arrays of a few validation frames, saved so that evaluation/plots.py can draw them again.
+
+
+PANEL_CONF = 0.25
+
+
+@torch.no_grad()
+def save_panel(path: Path, model: SREYOLO, batch: Batch, device: torch.device, config: Config) -> None:
+    """Run `model` (eval mode) on `batch` and save lr, sr, hr (uint8 RGB), truth_xyxy and pred in LR pixels to `path`.
+
+    truth_xyxy is float32 [n, M, 4], pred float32 [n, K, 6] (corners, score, class), both padded with NaN.
+    """
+    lr_image = as_float(batch["lr_image"], device)
+    decoded = model(lr_image, inference=True)
+    assert isinstance(decoded, Tensor)
+    raws = decoded.float().cpu().numpy()
+    side, labels = lr_image.shape[-1], batch["labels"].numpy()
+    found = [postprocess(raw, PANEL_CONF, config.eval.nms_iou, max_det=50) for raw in raws]
+    truth = [cxcywhn_to_xyxy(labels[labels[:, 0] == index, 2:], side, side) for index in range(len(raws))]
+    arrays = {
+        "lr": _pixels(lr_image),
+        "truth_xyxy": _padded(truth, 4),
+        "pred": _padded([np.column_stack([d.boxes_xyxy, d.scores, d.class_ids]) for d in found], 6),
+    }
+    if "hr_image" in batch:
+        arrays["hr"] = _pixels(as_float(batch["hr_image"], device))
+    if model.sr_branch is not None:
+        output = model(lr_image)
+        assert isinstance(output, dict)
+        arrays["sr"] = _pixels(output["sr_output"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    return (images.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _padded(rows: list[np.ndarray], width: int) -> np.ndarray:
+    padded = np.full((len(rows), max((len(r) for r in rows), default=0), width), np.nan, dtype=np.float32)
+    for index, row in enumerate(rows):
+        padded[index, : len(row)] = row
+    return padded
+
 
 __all__ = ["NonFiniteLossError", "Trainer"]
 

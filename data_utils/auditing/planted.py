@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from data_utils.auditing.findings import FramePair
-    from data_utils.auditing.fingerprints import Fingerprint
-    from data_utils.config_sections import Config
+    from data_utils.audit.likeness import Fingerprint
+    from data_utils.audit.report import FramePair
+    from data_utils.config.sections import Config
 
     Image = NDArray[np.uint8]
 
@@ -75,10 +75,10 @@ def measure(config: Config, *, copies: int = COPIES, seed: int = 0) -> Iterator[
     import cv2
     import numpy as np
 
-    from data_utils.auditing.fingerprints import describe_bytes
+    from data_utils.audit.likeness import describe_bytes
     from data_utils.formats import read_raw_set
     from data_utils.imaging.images import encode_image, read_bgr
-    from data_utils.preparation.frame_jobs import resized_pair
+    from data_utils.prepare.frame_jobs import resized_pair
 
     cv2.setNumThreads(1)
 
@@ -158,9 +158,9 @@ def audited_pairs(config: Config, prints: dict[tuple[str, str], Fingerprint]) ->
     """Run the audit's search for leaks over {(part, name): fingerprint}."""
     from pathlib import Path
 
-    from data_utils.auditing.leaks import find_leaks
-    from data_utils.auditing.likeness import view
-    from data_utils.auditing.parts import AuditedSplit, AuditFrame
+    from data_utils.audit.frames import AuditedSplit, AuditFrame
+    from data_utils.audit.leaks import find_leaks
+    from data_utils.audit.likeness import view
 
     frames = [AuditFrame(Path(name), part, None) for part, name in prints]
     by_path = {Path(name): print_ for (_, name), print_ in prints.items()}
@@ -187,9 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.copies < 1 or args.seed < 0:
         parser.error("--copies must be at least 1, --seed at least 0")
 
-    from data_utils.atomic import write_csv
-    from data_utils.config import load_config
-    from data_utils.text_table import format_table
+    from data_utils.command_line import format_table
+    from data_utils.config.loading import load_config
+    from data_utils.files import write_csv
 
     rows = [row for path in args.config for row in measure(load_config(path), copies=args.copies, seed=args.seed)]
     write_csv(args.out, COLUMNS, rows)

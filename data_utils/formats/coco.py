@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_utils.atomic import write_text
-from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
 from data_utils.errors import InputError
-from data_utils.formats.json_text import (
+from data_utils.files import is_hidden, write_text
+from data_utils.formats.labels import OUTLINED, Findings, LabelledImage, check_boxes, class_id_of, frame_size
+from data_utils.formats.markup import (
     LARGEST_PIXEL,
     JsonLines,
     LazyPlaces,
@@ -32,16 +32,12 @@ from data_utils.formats.json_text import (
     tidy,
     written_size,
 )
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.formats.labels import OUTLINED, Findings, check_boxes, class_id_of, frame_size
-from data_utils.formats.listed_images import ListedImages
-from data_utils.formats.sources import Source
-from data_utils.imaging.image_header import ImageHeader
-from data_utils.types import Annotation
-from data_utils.visible_files import is_hidden
+from data_utils.formats.sources import ListedImages, Source
+from data_utils.imaging.header import ImageHeader
+from data_utils.records import Annotation, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 if TYPE_CHECKING:
-    from data_utils.dataset_section import DatasetSection
+    from data_utils.config.sections import DatasetSection
 
 LISTS = ("images", "annotations", "categories")
 WRITTEN = "annotations/instances.json"

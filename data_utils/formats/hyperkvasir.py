@@ -14,11 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_utils.atomic import write_text
-from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
 from data_utils.errors import InputError
-from data_utils.formats.class_list import CLASS_LIST, read_class_list, write_class_list
-from data_utils.formats.json_text import (
+from data_utils.files import write_text
+from data_utils.formats.labels import (
+    CLASS_LIST,
+    Findings,
+    LabelledImage,
+    check_boxes,
+    class_id_of,
+    frame_size,
+    read_class_list,
+    write_class_list,
+)
+from data_utils.formats.markup import (
     JsonLines,
     LazyPlaces,
     class_name,
@@ -30,16 +38,14 @@ from data_utils.formats.json_text import (
     tidy,
     written_size,
 )
-from data_utils.formats.labelled_image import LabelledImage
-from data_utils.formats.labels import Findings, check_boxes, class_id_of, frame_size
 from data_utils.formats.sources import Source
 from data_utils.formats.spelling import NameIndex
-from data_utils.imaging.image_header import ImageHeader
+from data_utils.imaging.header import ImageHeader
 from data_utils.imaging.images import list_images
-from data_utils.types import Annotation
+from data_utils.records import Annotation, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 if TYPE_CHECKING:
-    from data_utils.dataset_section import DatasetSection
+    from data_utils.config.sections import DatasetSection
 
 FILE_NAMES = ("bounding-boxes.json", "kavsir_bboxes.json")
 FOLDERS = ("", "segmented-images")  # of the file, below raw: the part of HyperKvasir with boxes, or all of it

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_utils.csv_table import read_table
 from data_utils.errors import InputError
+from data_utils.files import read_table
 from data_utils.formats.labels import Findings
 from data_utils.formats.sources import Source
 from data_utils.formats.spelling import NameIndex, as_number, folded_id, folded_name, set_apart
 
 if TYPE_CHECKING:
-    from data_utils.dataset_section import DatasetSection
+    from data_utils.config.sections import DatasetSection
 
 DEFAULT_METADATA = "metadata.csv"
 WAYS_ON = 'dataset.same_patient: [["012", "12"]], or dataset.distinct_patients: true'

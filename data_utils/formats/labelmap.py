@@ -19,19 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import PngImagePlugin
 
-from data_utils.boxes import clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
-from data_utils.dataset_section import LabelMapSection
+from data_utils.config.sections import LabelMapSection
 from data_utils.errors import InputError
-from data_utils.formats.labelled_image import LabelledImage, label_paths
-from data_utils.formats.labels import Findings, check_boxes
+from data_utils.formats.labels import Findings, LabelledImage, check_boxes, label_paths
 from data_utils.formats.sources import Source, named_with_code_points
 from data_utils.formats.spelling import NameIndex
-from data_utils.imaging.image_header import ImageHeader, UnreadableImage, parse_header
+from data_utils.imaging.header import ImageHeader, UnreadableImage, parse_header
 from data_utils.imaging.images import IMAGE_SUFFIXES, JPEG_SUFFIXES, SIXTEEN_BIT, list_images, read_bgr, write_image
-from data_utils.types import Annotation
+from data_utils.records import Annotation, clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 if TYPE_CHECKING:
-    from data_utils.dataset_section import DatasetSection
+    from data_utils.config.sections import DatasetSection
 
 Mask = NDArray[np.integer]
 MAX_VALUE = 255  # of an 8-bit mask

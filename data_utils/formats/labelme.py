@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_utils.atomic import write_text
-from data_utils.boxes import cxcywhn_to_xyxy, xyxy_to_cxcywhn
 from data_utils.errors import InputError
-from data_utils.formats.class_list import CLASS_LIST, read_class_list, write_class_list
-from data_utils.formats.json_text import (
+from data_utils.files import visible_files, write_text
+from data_utils.formats.labels import (
+    CLASS_LIST,
+    OUTLINED,
+    Findings,
+    LabelledImage,
+    check_boxes,
+    class_id_of,
+    frame_size,
+    label_paths,
+    read_class_list,
+    write_class_list,
+)
+from data_utils.formats.markup import (
     JsonLines,
     LazyPlaces,
     class_name,
@@ -32,15 +42,12 @@ from data_utils.formats.json_text import (
     tidy,
     written_size,
 )
-from data_utils.formats.labelled_image import LabelledImage, label_paths
-from data_utils.formats.labels import OUTLINED, Findings, check_boxes, class_id_of, frame_size
 from data_utils.formats.sources import Source, pair_with_labels
-from data_utils.imaging.image_header import ImageHeader
-from data_utils.types import Annotation
-from data_utils.visible_files import visible_files
+from data_utils.imaging.header import ImageHeader
+from data_utils.records import Annotation, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 if TYPE_CHECKING:
-    from data_utils.dataset_section import DatasetSection
+    from data_utils.config.sections import DatasetSection
 
 LABEL_FOLDERS = ("labels", "annotations", "Annotations", "json")
 # Shapes that cover an area, and the fewest points each may have.

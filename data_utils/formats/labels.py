@@ -9,15 +9,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
 
-from data_utils.boxes import clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 from data_utils.errors import Causes, InputError, nearest_name
-from data_utils.imaging.image_header import ImageHeader
-from data_utils.types import Annotation, FloatArray
+from data_utils.files import write_text
+from data_utils.imaging.header import ImageHeader
+from data_utils.records import Annotation, FloatArray, clip_xyxy, cxcywhn_to_xyxy, xyxy_to_cxcywhn
 
 BadBoxes = Literal["error", "drop"]
 
@@ -198,3 +198,76 @@ def _without_duplicates(boxes: FloatArray, ids: np.ndarray, findings: Findings) 
 
 def _shown(box: FloatArray) -> str:
     return " ".join(f"{value:.6g}" for value in box)
+
+
+# One image and its boxes, as the writers of label formats take them.
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """One image of a set that is to be written in some label format.
+
+    inner: path below the image folder, "/" between its parts, with suffix. width, height: pixels of the displayed
+    frame (EXIF rotation applied). annotation: boxes over that frame; without any, the image is a negative.
+    """
+
+    inner: str
+    width: int
+    height: int
+    annotation: Annotation
+
+
+def label_paths(frames: Sequence[LabelledImage], suffix: str) -> list[str]:
+    """Return each frame's `inner` with `suffix` (".json") in place of its own.
+
+    Raises InputError naming both images where two would share one label file, also on file systems that ignore case.
+    """
+    owners: dict[str, str] = {}
+    paths = []
+    for frame in frames:
+        path = str(PurePosixPath(frame.inner).with_suffix(suffix))
+        key = unicodedata.normalize("NFC", path).casefold()
+        if key in owners:
+            raise InputError(f"{frame.inner}: its label file would be '{path}', like that of {owners[key]}; rename one")
+        owners[key] = frame.inner
+        paths.append(path)
+    return paths
+
+
+# classes.txt: the class names of a set, one a line, in the order of their ids.
+
+
+CLASS_LIST = "classes.txt"
+
+
+def read_class_list(path: str | Path) -> tuple[str, ...]:
+    """Read the names of a class list; blanks around names and empty lines do not count.
+
+    Raises InputError, naming file and line, for what is no UTF-8 text, a control character, a name that stands twice,
+    and a list without names.
+    """
+    try:
+        text = read_label_bytes(Path(path)).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; save it as UTF-8, one class name a line") from None
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        name = line.strip()
+        if any(map(breaks_line, name)):
+            raise InputError(f"{path}:{number}: a control character in a class name; write one name a line")
+        if name in lines:
+            raise InputError(f"{path}:{number}: class '{name}' stands in line {lines[name]} already; remove one")
+        if name:
+            lines[name] = number
+    if not lines:
+        raise InputError(f"{path}: no class names in it; write one a line")
+    return tuple(lines)
+
+
+def write_class_list(path: str | Path, names: Sequence[str]) -> Path:
+    """Write a class list; raises InputError for names that could not be read back."""
+    for name in names:
+        if name != name.strip("\ufeff ").strip() or not name or any(map(breaks_line, name)):
+            raise InputError(f"class name {name!r} cannot stand in {CLASS_LIST}; take line breaks and outer blanks out")
+    write_text(path, "".join(f"{name}\n" for name in names))
+    return Path(path)

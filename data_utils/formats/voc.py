@@ -14,14 +14,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_utils.atomic import write_text
-from data_utils.boxes import xyxy_to_cxcywhn
 from data_utils.errors import InputError
-from data_utils.formats.class_list import CLASS_LIST, read_class_list, write_class_list
-from data_utils.formats.labelled_image import LabelledImage, label_paths
-from data_utils.formats.labels import Findings, breaks_line, check_boxes, class_id_of, frame_size, read_label_bytes
-from data_utils.formats.sources import Source, pair_with_labels
-from data_utils.formats.xml_text import (
+from data_utils.files import visible_files, write_text
+from data_utils.formats.labels import (
+    CLASS_LIST,
+    Findings,
+    LabelledImage,
+    breaks_line,
+    check_boxes,
+    class_id_of,
+    frame_size,
+    label_paths,
+    read_class_list,
+    read_label_bytes,
+    write_class_list,
+)
+from data_utils.formats.markup import (
     LARGEST_PIXEL,
     XmlElement,
     number,
@@ -31,13 +39,13 @@ from data_utils.formats.xml_text import (
     text_tag,
     whole_size,
 )
-from data_utils.formats.yolo_names import index_folders
-from data_utils.imaging.image_header import ImageHeader
-from data_utils.types import Annotation
-from data_utils.visible_files import visible_files
+from data_utils.formats.sources import Source, pair_with_labels
+from data_utils.formats.yolo import index_folders
+from data_utils.imaging.header import ImageHeader
+from data_utils.records import Annotation, xyxy_to_cxcywhn
 
 if TYPE_CHECKING:
-    from data_utils.dataset_section import DatasetSection
+    from data_utils.config.sections import DatasetSection
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 IMAGE_FOLDERS, LABEL_FOLDERS = ["JPEGImages", "images"], ["Annotations", "annotations"]

@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_utils.atomic import write_text
 from data_utils.audit import audit
-from data_utils.config import load_config
+from data_utils.config.loading import load_config
+from data_utils.files import write_text
 from data_utils.imaging.images import encode_image, list_images, read_bgr
 from data_utils.prepare import prepare
 from data_utils.processes import available_cores

@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data_utils.larynx.frame import draw_frame
-from data_utils.larynx.plan import plan_frames
+from data_utils.synthetic.frame import draw_frame
+from data_utils.synthetic.plan import plan_frames
 from deployment.video import VideoWriter
 
 FPS = 25

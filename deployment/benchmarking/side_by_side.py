@@ -84,9 +84,8 @@ def _annotate(job: tuple[Side, Path], report: Report) -> None:
 
 
 def _ours(side: Side, clip: Path, out_dir: Path) -> tuple[int, float]:
-    from deployment.backends import open_backend
-    from deployment.inference import InferenceRun
-    from deployment.sources import find_sources
+    from deployment.inference import InferenceRun, find_sources
+    from deployment.runtimes.registry import open_backend
     from models.predictor import Predictor
 
     run = InferenceRun(Predictor(open_backend(side.weights, "cpu", throughput=True), CONF, IOU), out_dir)
@@ -98,7 +97,7 @@ def _ultralytics(side: Side, clip: Path, out_dir: Path) -> tuple[int, float]:
     import torch
 
     from models.backbone import ultralytics_module
-    from models.weights import load_model
+    from models.checkpoint import load_model
 
     model, config, _ = load_model(side.weights)
     detector: Any = model.backbone.detector

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deployment.runtimes.extras import import_extra
+from deployment.runtimes.exported import import_extra
 from deployment.runtimes.openvino_runtime import write_info
 from deployment.runtimes.pytorch import METADATA_FILE
+from models.sre_yolo import SREYOLO
 
 INPUT_NAME, OUTPUT_NAME = "images", "detections"
 
@@ -114,3 +116,112 @@ def write_torchscript(graph: nn.Module, path: Path, input_size: int, metadata: d
         graph(example)
         frozen: Any = torch.jit.freeze(torch.jit.trace(graph, example, check_trace=False))
         torch.jit.save(frozen, str(path), _extra_files={METADATA_FILE: json.dumps(metadata)})
+
+
+# The modules that are traced for an export.
+#
+# Legend: B frames; S input side in pixels; A anchors; nc classes; K = max_det rows.
+
+
+NMS_CANDIDATES = 3000  # best-scored anchors that enter the graph's NMS
+
+
+class InferenceGraph(nn.Module):
+    """The detector alone, with boxes divided by the input side; the SR branch is not part of it."""
+
+    def __init__(self, model: SREYOLO, input_size: int) -> None:
+        super().__init__()
+        self.backbone = model.backbone
+        self.input_size = input_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map float32 [B, 3, S, S] to [B, 4+nc, A] with boxes in units of the input side."""
+        decoded = self.backbone.detect(images)
+        return torch.cat([decoded[:, :4] / self.input_size, decoded[:, 4:]], dim=1)
+
+
+class NmsGraph(nn.Module):
+    """An `InferenceGraph` and the suppression that models/predictor.py does, for one frame."""
+
+    def __init__(self, graph: nn.Module, conf: float, iou: float, max_det: int) -> None:
+        super().__init__()
+        self.graph = graph
+        self.conf, self.iou, self.max_det = conf, iou, max_det
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map float32 [1, 3, S, S] to [1, K, 6]: corners in units of the input side, score, class; the rest zeros."""
+        from torchvision.ops import nms
+
+        raw = self.graph(images)[0]
+        scores, class_ids = raw[4:].max(dim=0)
+        scores, order = scores.topk(min(NMS_CANDIDATES, scores.shape[0]))
+        boxes, class_ids = raw[:4, order].T, class_ids[order].to(raw.dtype)
+        corners = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], dim=1)
+        kept = nms(corners + class_ids[:, None] * 4, scores, self.iou)  # boxes of two classes never meet 4 sides apart
+        kept = kept[scores[kept] > self.conf]
+        rows = torch.cat([corners[kept], scores[kept, None], class_ids[kept, None]], dim=1)
+        return torch.cat([rows, rows.new_zeros(self.max_det, 6)])[None, : self.max_det]
+
+
+# Which nodes of an exported graph decode boxes. They must stay in float32, whatever the rest is computed in.
+#
+# A box's coordinate in eight bits would move by many pixels. The decoding is what no convolution comes after, the fixed
+# integral of the head's distributions (weights 0, 1, 2, ...) not counted as one.
+
+
+def tail_nodes(consumers: Mapping[str, Iterable[str]], convolutions: set[str]) -> list[str]:
+    """Return the nodes from which no convolution is reached, themselves none.
+
+    consumers: for each node, in topological order, those that take its output.
+    """
+    leads_to_one: dict[str, bool] = {}
+    for node in reversed(list(consumers)):
+        leads_to_one[node] = any(after in convolutions or leads_to_one[after] for after in consumers[node])
+    return [node for node, leads in leads_to_one.items() if not leads and node not in convolutions]
+
+
+def onnx_decode_nodes(graph: Any) -> list[str]:
+    """Return the names of an ONNX graph's decoding nodes."""
+    import onnx
+
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    takers: dict[str, list[str]] = {}
+    for node in graph.node:
+        for value in node.input:
+            takers.setdefault(value, []).append(node.name)
+    consumers = {node.name: [after for value in node.output for after in takers.get(value, [])] for node in graph.node}
+    convolutions = {
+        node.name
+        for node in graph.node
+        if node.op_type == "Conv"
+        and not (node.input[1] in weights and _is_integral(onnx.numpy_helper.to_array(weights[node.input[1]])))
+    }
+    return tail_nodes(consumers, convolutions)
+
+
+def openvino_decode_nodes(model: Any) -> list[str]:
+    """Return the names of an OpenVINO model's decoding nodes, constants left out."""
+    consumers: dict[str, list[str]] = {}
+    convolutions, constants = set(), set()
+    for node in model.get_ordered_ops():
+        name = node.get_friendly_name()
+        consumers[name] = [
+            target.get_node().get_friendly_name() for port in node.outputs() for target in port.get_target_inputs()
+        ]
+        if node.get_type_name() == "Convolution" and not _is_integral(_openvino_weight(node)):
+            convolutions.add(name)
+        if node.get_type_name() in ("Constant", "Parameter", "Result"):
+            constants.add(name)
+    return [name for name in tail_nodes(consumers, convolutions) if name not in constants]
+
+
+def _openvino_weight(convolution: Any) -> Any:
+    """Return the weights of a convolution, float16 ones behind a conversion too, or None."""
+    node = convolution.input_value(1).get_node()
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return np.asarray(node.get_data()) if node.get_type_name() == "Constant" else None
+
+
+def _is_integral(weight: Any) -> bool:
+    return weight is not None and weight.shape[0] == 1 and np.array_equal(weight.ravel(), np.arange(weight.size))

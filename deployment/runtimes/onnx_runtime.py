@@ -10,9 +10,8 @@ import numpy as np
 
 from data_utils.errors import InputError
 from data_utils.processes import available_cores
-from data_utils.types import FloatArray
-from deployment.runtimes.exported import ExportedBackend
-from deployment.runtimes.metadata import first_line, parse_metadata
+from data_utils.records import FloatArray
+from deployment.runtimes.exported import ExportedBackend, first_line, parse_metadata
 
 CUDA = "CUDAExecutionProvider"
 

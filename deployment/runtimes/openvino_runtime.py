@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from data_utils.errors import InputError
-from data_utils.types import FloatArray
-from deployment.runtimes.exported import ExportedBackend
-from deployment.runtimes.extras import import_extra
-from deployment.runtimes.metadata import parse_metadata
+from data_utils.records import FloatArray
+from deployment.runtimes.exported import ExportedBackend, import_extra, parse_metadata
 
 # Keys of the model's runtime info below which our metadata stands: in our own files, and after reading an ONNX file.
 INFO_KEY, ONNX_KEY = "sre_yolo", "framework"

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from data_utils.errors import InputError
-from data_utils.types import FloatArray
-from deployment.runtimes.exported import ExportedBackend
-from deployment.runtimes.metadata import check_images, first_line, parse_metadata
+from data_utils.records import FloatArray
+from deployment.runtimes.exported import ExportedBackend, check_images, first_line, parse_metadata
 
 METADATA_FILE = "metadata.json"  # inside a TorchScript archive
 
@@ -36,8 +35,8 @@ class TorchBackend:
             raise InputError(
                 f"{weights}: a checkpoint needs torch ({error}); without it use the .onnx that export.py makes"
             ) from None
+        from models.checkpoint import load_model, pick_device
         from models.precision import pick_precision
-        from models.weights import load_model, pick_device
 
         self._torch = torch
         self.device = pick_device(device)

@@ -17,23 +17,23 @@ from typing import Any
 
 import torch
 
-from data_utils.atomic import write_csv, write_text
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
+from data_utils.files import write_csv, write_text
 from data_utils.processes import available_cores, start_worker
-from evaluation.evaluation_set import open_evaluation_set
-from evaluation.machine import describe_machine
+from evaluation.cost import describe_machine
 from evaluation.metrics import logged_metrics
-from evaluation.predictions import predict
-from evaluation.report import format_table
+from evaluation.passes.evaluation_set import open_evaluation_set
+from evaluation.passes.predict import predict
+from evaluation.report.text import format_table
 from models.backbone import ultralytics_module
+from models.checkpoint import load_pretrained, pick_device
 from models.precision import pick_precision
 from models.sre_yolo import SREYOLO
-from models.weights import load_pretrained, pick_device
 from training.benchmarks.frame_copy import copy_frames
 from training.benchmarks.ultralytics_side import train_ultralytics
-from training.checkpoint import LAST
+from training.run.state import LAST
 from training.trainer import Trainer
 
 PARTS = ("val", "test")

@@ -20,9 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     limit_spinning()  # before torch is imported, here and in the child processes
     import torch
 
-    from data_utils.config import load_config
-    from evaluation.machine import describe_machine
-    from models.weights import pick_device
+    from data_utils.config.loading import load_config
+    from evaluation.cost import describe_machine
+    from models.checkpoint import pick_device
 
     config = load_config(arguments.config, arguments.set)
     notes = describe_machine(torch.device(pick_device(arguments.device)), "training.benchmark")

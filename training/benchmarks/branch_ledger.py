@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
-from data_utils.atomic import write_csv, write_text
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.dataset import SREYOLODataset
 from data_utils.errors import InputError
+from data_utils.files import write_csv, write_text
 from evaluation.child_process import TIME_IS_UP, in_a_child
-from evaluation.report import format_table
+from evaluation.report.text import format_table
+from models.checkpoint import pick_device
 from models.precision import pick_precision
-from models.weights import pick_device
 from training.benchmarks.branch_row import RowJob, measure_cost, measure_memory, measure_row, without_branch
 
 SHAPE_COLUMNS = ("decoder", "upsampler", "width", "fusion_stride", "window", "checkpointing")

@@ -17,20 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.dataset import Batch, SREYOLODataset, collate
 from data_utils.loader import make_loader
-from evaluation.benchmark import eval_mode, measure_gflops
 from evaluation.child_process import Report
+from evaluation.cost import eval_mode, measure_gflops
 from evaluation.image_quality import bicubic_x2, psnr
-from evaluation.predictions import as_float
+from evaluation.passes.predict import as_float
 from models.precision import autocast
-from models.sr_window import windows_of
+from models.sr_branch import windows_of
 from models.sre_yolo import SREYOLO
-from training.ema import ModelEMA
 from training.loss import SREYOLOLoss, mean_absolute_error
-from training.optim import build_optimizer, clip_gradients, learning_rate, set_learning_rate
+from training.optim import ModelEMA, build_optimizer, clip_gradients, learning_rate, set_learning_rate
 
 KEPT_BATCHES = 26
 WARMUP_STEPS, MEMORY_STEPS, GRADIENT_BATCHES = 2, 3, 4

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_utils.atomic import write_csv, write_text
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
+from data_utils.files import write_csv, write_text
 from data_utils.processes import available_cores
 from evaluation.child_process import TIME_IS_UP, Report, in_a_child
-from evaluation.report import format_table
-from models.weights import pick_device
+from evaluation.report.text import format_table
+from models.checkpoint import pick_device
 from training.benchmarks.branch_ledger import Shape
 from training.trainer import Trainer
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import cv2
 
-from data_utils.atomic import write_text
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
+from data_utils.files import write_text
 from data_utils.imaging.images import encode_image, read_bgr
-from data_utils.splitting.split_list import label_path, read_split_list
+from data_utils.lists import label_path, read_split_list
 
 JPEG_QUALITY = 95
 

@@ -22,14 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.dataset import SREYOLODataset
 from data_utils.loader import EpochLoader, make_loader
-from evaluation.predictions import as_float
-from models.compilation import compile_detector
+from evaluation.passes.predict import as_float
 from models.precision import autocast
-from models.sre_yolo import SREYOLO
+from models.sre_yolo import SREYOLO, compile_detector
 from training.benchmarks.ultralytics_side import train_ultralytics
 from training.loss import SREYOLOLoss
 from training.optim import build_optimizer

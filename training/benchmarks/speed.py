@@ -18,15 +18,15 @@ from typing import Any
 
 import torch
 
-from data_utils.atomic import write_csv, write_text
-from data_utils.config import override_config
-from data_utils.config_sections import Config
+from data_utils.config.loading import override_config
+from data_utils.config.sections import Config
 from data_utils.errors import InputError
+from data_utils.files import write_csv, write_text
 from data_utils.processes import start_worker
-from evaluation.machine import describe_machine
-from evaluation.report import format_table
+from evaluation.cost import describe_machine
+from evaluation.report.text import format_table
 from models import hardware
-from models.weights import pick_device
+from models.checkpoint import pick_device
 from training.benchmarks.frame_copy import copy_frames
 from training.benchmarks.sides import Job, measure
 

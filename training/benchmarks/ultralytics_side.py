@@ -15,8 +15,8 @@ from typing import Any
 import torch
 import yaml
 
-from data_utils.atomic import write_text
-from data_utils.config_sections import Config
+from data_utils.config.sections import Config
+from data_utils.files import write_text
 from data_utils.processes import loader_processes
 from models.backbone import BACKBONES, ultralytics_module
 

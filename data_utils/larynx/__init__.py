@@ -1,1 +1,0 @@
-"""A larynx-like scene for the demo data: scene (healthy anatomy), lesions, frame (one picture), plan (a set)."""

@@ -1,1 +1,0 @@
-"""Video files: decoding, still frames at given times, and whose a video is."""

@@ -1,0 +1,1 @@
+"""What an evaluation says: as text (`python -m evaluation.report`), and as one self-contained page."""

@@ -1,0 +1,1 @@
+"""How far a detector bears bad frames and other sources: `python -m evaluation.robustness`."""

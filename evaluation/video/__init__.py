@@ -1,0 +1,1 @@
+"""How well lesions are found in videos, in time: `python -m evaluation.video`."""

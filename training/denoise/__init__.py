@@ -1,0 +1,1 @@
+"""The speckle denoiser: trained, measured and applied: `python -m training.denoise`."""
