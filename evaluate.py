@@ -11,7 +11,10 @@ from data_utils.errors import InputError, run_command
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python evaluate.py --weights results/runs/RUN/best.pt --split 1",
+    )
     parser.add_argument("--weights", help="checkpoint; default: weights/best_split<N>.pt")
     parser.add_argument("--split", type=int, default=1, help="number of the hold-out split (default 1)")
     parser.add_argument("--data", default="test", help="test, val, train, {test,val}_healthy or an external set")

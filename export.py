@@ -13,7 +13,10 @@ ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".torchscript"}
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python export.py --weights results/runs/RUN/best.pt --format openvino",
+    )
     parser.add_argument("--weights", required=True, help="checkpoint written by train.py")
     parser.add_argument("--format", default="onnx", choices=ENDINGS, help="kind of file (default %(default)s)")
     parser.add_argument("--out", help="file to write (default weights/sre_yolo_inference with the format's ending)")

@@ -10,7 +10,10 @@ from data_utils.errors import run_command
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="example: python infer.py --weights results/runs/RUN/best.pt --source video.mp4",
+    )
     parser.add_argument("--weights", required=True, help="checkpoint (.pt) or what export.py wrote (needs no torch)")
     parser.add_argument("--source", required=True, help="image, video, folder, quoted pattern, camera number or rtsp://...")
     parser.add_argument("--conf", type=float, help="lowest score shown (default: chosen on validation, else 0.25)")

@@ -11,7 +11,8 @@ from data_utils.errors import run_command
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description="Train and evaluate the runs of configs/ablations.yaml; what is finished is never repeated."
+        description="Train and evaluate the runs of configs/ablations.yaml; what is finished is never repeated.",
+        epilog="example: python run_all_ablations.py --only plain 'sr_*' --seeds 0 1 2",
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs with their overrides, and stop")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="GLOB", help="runs wanted, e.g. plain 'sr_*'")

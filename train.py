@@ -9,7 +9,10 @@ from data_utils.errors import run_command
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Train SRE-YOLO on one split of a prepared data set.")
+    parser = argparse.ArgumentParser(
+        description="Train SRE-YOLO on one split of a prepared data set.",
+        epilog="example: python train.py --config configs/recommended.yaml --split 1",
+    )
     parser.add_argument("--config", default="configs/train.yaml", help="settings (default: %(default)s, as published)")
     parser.add_argument("--split", type=int, help="split number (default: 1; with --resume RUN: the run's)")
     parser.add_argument("--weights", help="initial detector weights, overriding `pretrain`")

@@ -51,7 +51,11 @@ class Package:
 
 def main() -> int:
     """Print the tables. Raises InputError when something needed is missing, different or not importable."""
-    argparse.ArgumentParser(prog="verify_env.py", description=__doc__).parse_args()
+    argparse.ArgumentParser(
+        prog="verify_env.py",
+        description=__doc__,
+        epilog="example: python verify_env.py",
+    ).parse_args()
     if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs this may well have an older one
         raise InputError(f"Python {platform.python_version()}: 3.11 or newer is needed; {MEND}")
     packages = sorted(read_packages(ROOT), key=lambda package: (not package.direct, package.name))

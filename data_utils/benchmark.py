@@ -17,7 +17,11 @@ from data_utils.errors import run_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m data_utils.benchmark", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.benchmark",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.benchmark --frames 100 --audit-frames 0",
+    )
     parser.add_argument("--frames", type=int, default=500, help="frames to prepare (default: %(default)s)")
     parser.add_argument("--size", default="1920x1080", help="their size in pixels (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes of both sides (default: one for each core)")

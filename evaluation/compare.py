@@ -201,7 +201,10 @@ def _plain(compared: Mapping[str, Any]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare, print, and save if asked."""
     parser = argparse.ArgumentParser(
-        prog="python -m evaluation.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m evaluation.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.compare results/runs/plain results/runs/sr",
     )
     parser.add_argument("first", metavar="A", help="run folder or prediction file of the first model")
     parser.add_argument("second", metavar="B", help="of the second")

@@ -123,6 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m evaluation.coverage_study",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.coverage_study --studies 100",
     )
     parser.add_argument("--studies", type=whole_from(1), default=500, help="default: %(default)s")
     parser.add_argument("--resamples", type=whole_from(2), default=400, help="in each study (default: %(default)s)")

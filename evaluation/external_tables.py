@@ -235,6 +235,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m evaluation.external_tables",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.external_tables results/runs --data ext",
     )
     parser.add_argument("runs", type=Path, nargs="*", default=[Path("results")], help="default: results")
     parser.add_argument("--data", default="ext", help="name of the external set (default ext)")

@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m evaluation.html_report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.html_report results/runs/RUN",
     )
     parser.add_argument("run", type=Path, help="run folder, or one eval_*.json")
     parser.add_argument("--data", help="which evaluation of the folder: test, val or an external set; default: test")

@@ -251,7 +251,11 @@ def _save(figure: Figure, out_png: str | Path) -> None:
 
 def main() -> None:
     """Redraw the run named on the command line and say what was drawn."""
-    parser = argparse.ArgumentParser(description="Redraw a run's pictures from its saved files.")
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.plots",
+        description="Redraw a run's pictures from its saved files.",
+        epilog="example: python -m evaluation.plots results/runs/RUN",
+    )
     parser.add_argument("run", type=Path, help="run folder, such as results/runs/NAME")
     for line in redraw(parser.parse_args().run):
         print(line)

@@ -223,7 +223,10 @@ def _old_record(path: Path, weights_sha256: str) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Score every prediction file of a run folder, or one."""
     parser = argparse.ArgumentParser(
-        prog="python -m evaluation.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m evaluation.score",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.score results/runs/RUN",
     )
     parser.add_argument("run", type=Path, help="run folder, or one predictions_*.jsonl")
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)

@@ -134,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m evaluation.scoring_speed",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.scoring_speed --rounds 1",
     )
     parser.add_argument("--rounds", type=whole_from(1), default=3, help="turns of each side (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")

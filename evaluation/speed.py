@@ -82,7 +82,10 @@ def measure(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m evaluation.speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m evaluation.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.speed --weights results/runs/RUN/best.pt",
     )
     parser.add_argument("--weights", type=Path, required=True, help="checkpoint")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="batch sizes (default 1 8)")

@@ -203,5 +203,6 @@ def test_help_answers_at_once(command, tmp_path):
         seconds.append(spent)
         assert exit_code in (0, None), result.stderr
         assert "usage:" in text
+        assert "example: python " in text
         assert HEAVY & set(loaded) == set()
     assert min(seconds) < HELP_SECONDS

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m training.benchmark speed --rounds 1",
     )
     parser.add_argument("what", nargs="?", choices=("speed", "accuracy"), default="speed", help="default: %(default)s")
     parser.add_argument("--config", default="configs/bccd.yaml", help="a prepared set's (default: %(default)s)")

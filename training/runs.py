@@ -83,7 +83,11 @@ def _log_rows(path: Path) -> list[dict[str, str]]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m training.runs", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m training.runs",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m training.runs",
+    )
     parser.add_argument("--results", default="results", help="the results folder (default: %(default)s)")
     parser.add_argument("--csv", type=Path, help="also write the table as CSV")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -17,7 +17,11 @@ from data_utils.errors import InputError, run_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m data_utils.audit", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.audit",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.audit --config configs/demo.yaml",
+    )
     parser.add_argument("--config", default="configs/train.yaml", help="names the data set (default: %(default)s)")
     parser.add_argument("--split", type=int, help="split number (default: all)")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")

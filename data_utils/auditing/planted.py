@@ -176,7 +176,9 @@ def _row(frames: int, found: int, pairs: int, lowest: float) -> dict[str, object
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_utils.auditing.planted", description=(__doc__ or "").splitlines()[0]
+        prog="python -m data_utils.auditing.planted",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.auditing.planted --copies 40",
     )
     parser.add_argument("--config", nargs="+", default=["configs/bccd.yaml", "configs/vocalfolds.yaml"], metavar="FILE",
                         help="the sets to plant copies in (default: bccd and vocalfolds)")  # fmt: skip

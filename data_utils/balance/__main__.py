@@ -17,7 +17,11 @@ from data_utils.errors import run_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m data_utils.balance", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.balance",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.balance --config configs/bccd.yaml --cap 4",
+    )
     parser.add_argument("--config", default="configs/train.yaml", help="names the data set (default: %(default)s)")
     parser.add_argument("--split", type=int, help="split number (default: every split)")
     parser.add_argument("--cap", type=int, default=4, help="times an image is listed at most (default: %(default)s)")

@@ -17,7 +17,11 @@ from data_utils.errors import run_command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m data_utils.box_stats", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.box_stats",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.box_stats --config configs/demo.yaml",
+    )
     parser.add_argument("--config", default="configs/train.yaml", help="names the data set (default: %(default)s)")
     parser.add_argument("--split", type=int, default=1, help="whose training list is read (default: %(default)s)")
     parser.add_argument("--data", choices=("train", "all"), default="train",

@@ -32,25 +32,21 @@ LONGEST_NAME = 200  # of a run; folders are named after it, with some letters mo
 
 
 class AblationRun(Section):
-    """One run: what to change in the base config, where the paper shows it, and what was published.
+    """One run: what to change in the base config, where the paper shows it, and what was published."""
 
-    split: None for the command's. epochs_times, input_times: factors on the command's epochs and on the input side.
-    against: the run it is compared with. needs: what is missing before it can be trained here, or None.
-    """
-
-    group: Literal["paper", "splits", "c1", "open", "controls"] = "paper"
-    tables: tuple[Table, ...] = ()
-    figures: tuple[Figure, ...] = ()
-    overrides: tuple[str, ...] = ()
-    paper: dict[Measure, Positive] = Field(default_factory=dict)
-    tolerance: Tolerances = Field(default_factory=dict)
-    split: Count | None = None
-    c1: NonNegative | None = None  # of figure 3's axis
-    epochs_times: Annotated[float, Field(gt=0, le=1000)] = 1.0
-    input_times: Annotated[float, Field(ge=1, le=16)] = 1.0
-    against: Name | None = None
-    needs: OneLine | None = None
-    note: OneLine | None = None
+    group: Literal["paper", "splits", "c1", "open", "controls"] = "paper"  # under which lists and tables show it
+    tables: tuple[Table, ...] = ()  # of the paper, in which it is a row
+    figures: tuple[Figure, ...] = ()  # of the paper, in which it is a point
+    overrides: tuple[str, ...] = ()  # key=value, laid over the base config
+    paper: dict[Measure, Positive] = Field(default_factory=dict)  # what was published for it
+    tolerance: Tolerances = Field(default_factory=dict)  # up to which ours counts as the published value
+    split: Count | None = None  # null: the command's
+    c1: NonNegative | None = None  # its place on figure 3's axis
+    epochs_times: Annotated[float, Field(gt=0, le=1000)] = 1.0  # [factor] on the command's epochs
+    input_times: Annotated[float, Field(ge=1, le=16)] = 1.0  # [factor] on the input side
+    against: Name | None = None  # the run it is compared with, patient by patient
+    needs: OneLine | None = None  # what is missing before it can be trained here
+    note: OneLine | None = None  # shown beside it
 
     @field_validator("paper", "tolerance")
     @classmethod

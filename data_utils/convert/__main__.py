@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m data_utils.convert", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.convert",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.convert export.zip data/raw --to yolo",
+    )
     parser.add_argument("src", help="folder or zip archive with images and labels; only read")
     parser.add_argument("dst", help="new folder")
     parser.add_argument("--to", required=True, choices=FORMATS, help="format to write")

@@ -80,7 +80,11 @@ def _summary(results: Mapping[Path, ExtractedFrames], n_patients: int, args: arg
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m data_utils.frames", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.frames",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.frames --source videos --patient-pattern '(?P<patient>P[0-9]+)'",
+    )
     parser.add_argument("--source", required=True, help="a video, or a folder of videos")
     parser.add_argument("--out", default="data/raw", help="raw folder of the data set (default: %(default)s)")
     parser.add_argument("--every", type=float, default=1.0, help="seconds between frames (default: %(default)s)")

@@ -17,7 +17,11 @@ from data_utils.prepare import prepare
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m data_utils.prepare", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.prepare",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.prepare --config configs/demo.yaml --preview",
+    )
     parser.add_argument("--config", default="configs/train.yaml", help="names the data set (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
     parser.add_argument("--preview", action="store_true", help="write an HTML page to judge the filter's thresholds by")

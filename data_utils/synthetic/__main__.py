@@ -17,7 +17,11 @@ from data_utils.synthetic import N_FRAMES, N_PATIENTS, SIZE, make_dataset
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(prog="python -m data_utils.synthetic", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m data_utils.synthetic",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="example: python -m data_utils.synthetic --out data/demo/raw",
+    )
     parser.add_argument("--out", default="data/demo/raw", help="folder to write (default: %(default)s)")
     parser.add_argument("--patients", type=int, default=N_PATIENTS, help="default: %(default)s")
     parser.add_argument("--frames", type=int, default=N_FRAMES, help="default: %(default)s")

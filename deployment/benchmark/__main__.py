@@ -20,7 +20,11 @@ COLUMNS = ("backend", "precision", "median_ms", "p95_ms", "network_ms", "fps", "
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m deployment.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m deployment.benchmark",
+        description=__doc__,
+        epilog="example: python -m deployment.benchmark backends --weights best.pt --save results/backends",
+    )
     parser.add_argument("what", choices=("backends", "ultralytics"), help="all backends, or ours beside ultralytics'")
     parser.add_argument("--weights", type=Path, required=True, help="checkpoint")
     parser.add_argument("--save", type=Path, required=True, help="folder for the table (CSV, PNG) and its JSON")

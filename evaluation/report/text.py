@@ -276,7 +276,9 @@ def _interval_notes(metrics: Mapping[str, Any]) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Rewrite the tables asked for and name the files."""
     parser = argparse.ArgumentParser(
-        prog="python -m evaluation.report", description="Rewrite the paper's Tables 4 to 10 and figures 3 and 5."
+        prog="python -m evaluation.report",
+        description="Rewrite the paper's Tables 4 to 10 and figures 3 and 5.",
+        epilog="example: python -m evaluation.report ablations --results results",
     )
     parser.add_argument("what", choices=("ablations",), help="what run_all_ablations.py left")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where it left it (default: results)")

@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m evaluation.robustness",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m evaluation.robustness --weights results/runs/RUN/best.pt",
     )
     parser.add_argument("--weights", type=Path, required=True, help="checkpoint")
     parser.add_argument("--split", type=int, default=1, help="number of the hold-out split (default 1)")

@@ -177,7 +177,11 @@ def report_lines(metrics: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Read both files, print the measures, and write them with --save."""
-    parser = argparse.ArgumentParser(description="Score the detections of videos: per lesion, in time.")
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation.video",
+        description="Score the detections of videos: per lesion, in time.",
+        epilog="example: python -m evaluation.video --detections detections.jsonl --truth truth.csv",
+    )
     parser.add_argument("--detections", type=Path, required=True, help="JSON lines of infer.py --save-json")
     parser.add_argument("--truth", type=Path, required=True, help="CSV (source,frame,lesion,x1,y1,x2,y2) or JSON lines")
     parser.add_argument("--iou", type=float, default=0.5, help="least IoU of a hit (default %(default)s)")

@@ -33,6 +33,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m training.denoise",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example: python -m training.denoise --split 1 --data configs/vocalfolds.yaml",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--resume", nargs="?", const="newest", metavar="RUN", help="go on with a run (default: newest)")
