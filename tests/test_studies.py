@@ -78,6 +78,11 @@ def test_the_docs_have_the_training_speeds(repo_root: Path) -> None:
     assert ratios["loader / ours"] >= 4
     assert f"{ratios['ours / ultralytics']:.2f} times ultralytics as it comes" in told
     assert f"{ratios['ours / ultralytics, our threads']:.2f} times with as many threads" in told
+    newer = {row["ratio"]: row for row in rows_of(folder / "speed_cpu_avx512_ratios.csv")}
+    bare, theirs = newer["ours / bare"], newer["ours / ultralytics"]
+    share, low, high = (float(bare[name]) for name in ("of_medians", "lowest", "highest"))
+    assert f"{share:.2f} ({low:.2f} to {high:.2f}) of the bare steps" in told
+    assert f"{float(theirs['of_medians']):.2f} times ultralytics as it sets itself up" in told
 
 
 def test_the_docs_have_the_branches_curves(repo_root: Path) -> None:
