@@ -1,4 +1,4 @@
-"""The guide's three steps as plain functions over folders: filter frames, make LR/HR pairs, make splits.
+"""The paper's three preparing steps as plain functions over folders: filter frames, make LR/HR pairs, make splits.
 
 A source folder holds images, or images/ and labels/. `python -m data_utils.prepare` does all three at once, from a
 config, on all cores, and only for what changed; these functions are for single steps and for notebooks.

@@ -60,7 +60,7 @@ def test_detection_terms_equal_ultralytics(model: SREYOLO, images: Tensor, hr_im
     expected = {"l_bbox": items["box_loss"] / 7.5, "l_cls": items["cls_loss"] / 0.5, "l_dfl": items["dfl_loss"] / 1.5}
     for name, value in expected.items():
         torch.testing.assert_close(ours[name].detach(), value, rtol=1e-6, atol=1e-6)
-    # Trap 5: ultralytics returns B times the weighted sum, ours is the plain one.
+    # Ultralytics returns B times the weighted sum, ours is the plain one.
     plain = ours["total_loss"] - C["c1"] * ours["l_sr"]
     torch.testing.assert_close(scaled.sum(), 2 * plain, rtol=1e-5, atol=1e-5)
 

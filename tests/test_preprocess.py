@@ -1,4 +1,4 @@
-"""The guide's three functions, run in an empty working folder on frames drawn here."""
+"""The three preparing functions, run in an empty working folder on frames drawn here."""
 
 from __future__ import annotations
 

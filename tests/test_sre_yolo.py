@@ -83,7 +83,7 @@ def test_no_feature_map_outlives_inference(model: SREYOLO) -> None:
 
 
 def test_branch_sees_nothing_but_the_taps(model: SREYOLO) -> None:
-    """With the tapped maps fixed, another image changes nothing in the branch's output (trap 11)."""
+    """With the tapped maps fixed, another image changes nothing in the branch's output."""
     model.eval()
     layers = model.backbone.hook_layers
     with torch.no_grad():

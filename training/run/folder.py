@@ -1,4 +1,4 @@
-"""The run folder: its name, its record of settings and machine, and the copies under the guide's fixed names."""
+"""The run folder: its name, its record of settings and machine, and the copies under fixed names."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def is_finished(run_dir: Path) -> bool:
 
 
 def copy_to_fixed_names(run_dir: Path, config: Config, split: int) -> list[Path]:
-    """Copy checkpoints and log to the names the guide fixed; returns the copies."""
+    """Copy checkpoints and log to their fixed names (weights/best_split1.pt...); returns the copies."""
     weights, results = Path(config.run.weights_dir), Path(config.run.results_dir)
     pairs = [
         (run_dir / BEST, weights / f"best_split{split}.pt"),
