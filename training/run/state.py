@@ -110,17 +110,6 @@ def restore_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
-def restore_old(trainer: Any, checkpoint: dict[str, Any], where: str) -> None:
-    """Load model, average, optimiser, scaler, progress and generators into a freshly built trainer."""
-    load_state(trainer.model, checkpoint["model"], where)
-    load_state(trainer.ema.model, checkpoint["ema"], where)
-    trainer.ema.updates = checkpoint["ema_updates"]
-    trainer.optimizer.load_state_dict(checkpoint["optimizer"])
-    trainer.scaler.load_state_dict(checkpoint["scaler"])
-    trainer.progress.load(checkpoint["progress"])
-    restore_random_state(checkpoint["random"])
-
-
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
